@@ -1,0 +1,108 @@
+"""Child processes of the playground: each with its own log, none outliving the process that started it.
+
+In comes a command line; out goes a handle that can be asked, waited for and ended. It ends only what it started, by
+process id. It knows nothing of what the processes do.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from atelier_playground.errors import StartFailed
+
+_LAUNCHER = Path(__file__).with_name("die_with_parent.py")
+_POLL_SECONDS = 0.05
+
+
+def choose_port() -> int:
+    """Ask the kernel for a free port on loopback.
+
+    Another process may take it before it is used; every caller starts its server at once and reports a failure.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+class Child:
+    """One process, from its start to its end.
+
+    Args:
+        name: what messages call it.
+        command: the program (an absolute path) and its arguments.
+        log: where its output is appended.
+        environment: the whole environment; default: this process's own.
+    """
+
+    def __init__(
+        self, name: str, command: Sequence[str | Path], log: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self.name = name
+        self.log = log
+        words = [os.fspath(word) for word in command]
+        # SIGTERM and not SIGKILL on the parent's death: etcd and the node then end in order, and take their own
+        # children along.
+        launch = [sys.executable, "-I", "-S", os.fspath(_LAUNCHER), str(int(signal.SIGTERM)), str(os.getpid())]
+        with log.open("ab") as sink:
+            self._process = subprocess.Popen(
+                [*launch, *words],
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                env=None if environment is None else dict(environment),
+                # A group of its own, so that Ctrl-C at the terminal reaches the owner alone, which ends it in order.
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        """The process id; the launcher becomes the program, so it never changes."""
+        return self._process.pid
+
+    def is_running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._process.poll() is None
+
+    def wait_until(self, is_ready: Callable[[], bool], timeout_seconds: float) -> None:
+        """Wait until a fact about the process is true.
+
+        Raises:
+            StartFailed: the process ended first, or the time ran out; the message ends with its last words.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        while not is_ready():
+            if not self.is_running():
+                raise StartFailed(f"{self.name} ended with {self._process.returncode}; {self._last_words()}")
+            if time.monotonic() > deadline:
+                raise StartFailed(f"{self.name} was not ready after {timeout_seconds:.0f} s; {self._last_words()}")
+            time.sleep(_POLL_SECONDS)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal; nothing happens when it has ended."""
+        if self.is_running():
+            self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it at once, without a chance to tidy up."""
+        self.signal(signal.SIGKILL)
+        self._process.wait()
+
+    def stop(self, grace_seconds: float = 10) -> None:
+        """End it: SIGTERM, and SIGKILL when the grace is over."""
+        self.signal(signal.SIGTERM)
+        try:
+            self._process.wait(timeout=grace_seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def _last_words(self) -> str:
+        words = self.log.read_text(errors="replace").splitlines()[-12:]
+        return f"its log {self.log} ends:\n" + "\n".join(words)
