@@ -1,0 +1,163 @@
+"""The documents in the store that readers trust. Each is written last, after the files it lists: what a manifest names
+is whole, what no manifest names does not exist.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from atelier_contract.architectures import Architecture
+from atelier_contract.base import Document, Report
+from atelier_contract.dataset import FindingStatus, ModelType
+from atelier_contract.settings import Settings
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class OwnerManifest(Document):
+    """owner.json: whose store this is."""
+
+    cluster_uid: str
+    namespace_uid: str
+
+
+class FileEntry(Report):
+    """One file of a checkpoint or state."""
+
+    name: str
+    """File name below the manifest's folder; may hold one slash (`samples/0.png`)."""
+    bytes: Annotated[int, Field(ge=0)]
+    sha256: Sha256
+
+
+class ModelFile(FileEntry):
+    """A file that tools load."""
+
+    role: Literal["ConceptModel", "Embedding"]
+
+
+class SampleFile(FileEntry):
+    """One sample picture."""
+
+    prompt: int
+    """Index of the prompt in run.json."""
+
+
+class CheckpointManifest(Document):
+    """checkpoint.json. Holds no wall clock: equal weights give equal manifests."""
+
+    step: Annotated[int, Field(ge=0)]
+    run_identity: str
+    type: ModelType
+    architecture: Architecture
+    files: list[ModelFile]
+    """Empty at step 0, which is the base model and cannot be selected."""
+    samples: list[SampleFile] = []
+    held_out_loss: float | None = None
+    empty_caption_loss: float | None = None
+    """At step 0 only."""
+    loss_name: Literal["heldOutLoss", "probeLoss"] = "heldOutLoss"
+    """probeLoss: no pictures were held out, so it was measured on training pictures."""
+
+    @property
+    def bytes(self) -> int:
+        """Size of model files and samples."""
+        return sum(f.bytes for f in self.files) + sum(s.bytes for s in self.samples)
+
+
+class StateManifest(Document):
+    """state.json: a whole state that an attempt can resume from."""
+
+    step: Annotated[int, Field(ge=0)]
+    run_identity: str
+    files: list[FileEntry]
+
+
+class DatasetItem(Report):
+    """One usable picture of a revision."""
+
+    path: str
+    """Path relative to the source's root, as the user knows it."""
+    bytes: Annotated[int, Field(ge=0)]
+    sha256: Sha256
+    """Of the picture's file."""
+    width: int
+    """Pixels, after EXIF orientation."""
+    height: int
+    caption: str | None = None
+
+
+class DatasetRevision(Document):
+    """revisions/<digest>.json: immutable contents of a dataset."""
+
+    dataset: str
+    source: Literal["Upload", "S3", "Volume"]
+    items: list[DatasetItem]
+    """Sorted by path. An uploaded item lies under its sha256; others at their path in the source."""
+    findings: list[FindingStatus] = []
+
+
+class ExecutionManifest(Document):
+    """execution.json: how the first attempt computed; later attempts obey it or say that they are not exact."""
+
+    threads: int
+    micro_batch: int
+    accumulation: int
+    device: str
+    capability: str
+    """CPU instruction set or GPU compute capability."""
+    precision: str
+    layout: str
+    """contiguous or channels_last."""
+    compile_mode: str
+    optimizer_kernel: str
+    versions: dict[str, str]
+
+
+class RunManifest(Document):
+    """run.json: what was asked and resolved. Written once, by the first attempt."""
+
+    job: str
+    run_identity: str
+    spec_digest: str
+    dataset: str
+    dataset_revision: str
+    trainer_image: str
+    model_name: str
+    slug: str
+    type: ModelType
+    architecture: Architecture
+    settings: Settings
+    base_model_digest: Sha256
+    """sha256 over names and digests of the base model's files; resuming on another is refused."""
+    prompts: list[str]
+    """Prompts of the sample pictures, trigger included."""
+    held_out: list[Sha256]
+    """Pictures kept out of training, by content; empty: none."""
+
+
+class OutcomeManifest(Document):
+    """outcome.json: training is over and every checkpoint is in the store."""
+
+    complete: Literal[True] = True
+    stopped_early: bool
+    last_step: int
+
+
+class PublishedModel(Report):
+    """One published model in final.json."""
+
+    step: int
+    key: str
+    sha256: Sha256
+    bytes: int
+
+
+class FinalManifest(Document):
+    """final.json: the tombstone. What was published and what was deleted."""
+
+    published: list[PublishedModel]
+    deleted_steps: list[int]
+    reclaimed_bytes: int

@@ -1,0 +1,97 @@
+"""Every label, annotation, path, environment name and Secret key, spelled once.
+
+Operator, trainer, studio, chart tests and playground import them from here; none spells one itself. This module
+holds constants only.
+"""
+
+from __future__ import annotations
+
+GROUP = "atelier.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+FIELD_MANAGER = "atelier-operator"
+"""The one manager of status and children in server-side apply."""
+FINALIZER = f"{GROUP}/run-data"
+"""Held while deletionPolicy is Delete and the run has data in the store."""
+
+# Labels on children (Jobs, Pods, ConfigMaps, NetworkPolicies).
+LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
+MANAGED_BY = "atelier"
+LABEL_KIND = f"{GROUP}/kind"
+"""Which kind of object the child serves: `Dataset` or `TrainingJob`."""
+LABEL_OWNER = f"{GROUP}/owner"
+"""Name of the object the child serves."""
+LABEL_ROLE = f"{GROUP}/role"
+"""Which subcommand the child runs: one of `roles.Role`."""
+LABEL_QUEUE_NAME = "kueue.x-k8s.io/queue-name"
+"""Kueue's label; on the training Job only, and only when `spec.queueName` is given."""
+
+# Annotations.
+ANNOTATION_INSPECT_REQUESTED_AT = f"{GROUP}/inspect-requested-at"
+ANNOTATION_RETRY_REQUESTED_AT = f"{GROUP}/retry-requested-at"
+ANNOTATION_INPUT_DIGEST = f"{GROUP}/input-digest"
+"""On children: digest of what they were made from; create-or-same compares it."""
+
+# The container and what is mounted into it.
+CONTAINER = "trainer"
+TRAINER_UID = 65532
+INPUT_DIR = "/etc/atelier/input"
+INPUT_FILE = "input.json"
+CONTROL_FILE = "control.json"
+STORE_SECRET_DIR = "/etc/atelier/store"
+SOURCE_SECRET_DIR = "/etc/atelier/source"
+TOKEN_DIR = "/etc/atelier/tokens"
+STORE_VOLUME_DIR = "/mnt/atelier/store"
+DATASET_VOLUME_DIR = "/mnt/atelier/dataset"
+BASE_MODEL_VOLUME_DIR = "/mnt/atelier/base-model"
+MODEL_CACHE_DIR = "/mnt/atelier/model-cache"
+SCRATCH_DIR = "/var/lib/atelier"
+"""emptyDir for pictures, weights and the latent cache; `/tmp` and `/dev/shm` are emptyDirs too."""
+TERMINATION_PATH = "/dev/termination-log"
+TERMINATION_LIMIT_BYTES = 4096
+"""What the kubelet keeps of a termination message."""
+
+# Environment of every pod.
+ENV_POD_IP = "POD_IP"
+ENV_POD_UID = "POD_UID"
+"""The attempt's id: new for every pod, so no key in the store is ever written twice."""
+ENV_INPUT_DIR = "ATELIER_INPUT_DIR"
+"""Where the input lies when it is not `INPUT_DIR` (tests and local runs)."""
+
+# What the trainer serves on POD_IP.
+PROGRESS_PORT = 8080
+PROGRESS_PATH = "/progress"
+METRICS_PATH = "/metrics"
+HEALTH_PATH = "/healthz"
+PROGRESS_LIMIT_BYTES = 64 * 1024
+PROGRESS_TIMEOUT_SECONDS = 5
+
+# The Secret that describes a namespace's store.
+STORE_SECRET = "atelier-storage"
+KEY_ENDPOINT = "endpoint"
+KEY_REGION = "region"
+KEY_BUCKET = "bucket"
+KEY_PREFIX = "prefix"
+KEY_ACCESS_KEY_ID = "accessKeyId"
+KEY_SECRET_ACCESS_KEY = "secretAccessKey"
+KEY_CA_BUNDLE = "caBundle"
+KEY_ADDRESSING_STYLE = "addressingStyle"
+STORE_KEYS = (
+    KEY_ENDPOINT,
+    KEY_REGION,
+    KEY_BUCKET,
+    KEY_PREFIX,
+    KEY_ACCESS_KEY_ID,
+    KEY_SECRET_ACCESS_KEY,
+    KEY_CA_BUNDLE,
+    KEY_ADDRESSING_STYLE,
+)
+# Unusual on purpose: a foreign Secret named in a spec has no such key, so nothing of it can be drawn in.
+KEY_HUGGING_FACE_TOKEN = "atelier-hf-token"
+KEY_INVOKEAI_TOKEN = "atelier-invokeai-token"
+
+# Limits that follow from Kubernetes.
+MAX_NAME_LENGTH = 50
+"""Of a TrainingJob or Dataset: child names add up to 13 characters and must stay below 64."""
+MAX_STATUS_BYTES = 32 * 1024

@@ -1,0 +1,75 @@
+"""A run's settings after resolution: every value that the trainer uses, none left to be guessed.
+
+The operator resolves them (spec over template over `defaults`) and sends them down in `TrainingInput`; run.json keeps
+them, so that an adopted run goes on with the values it began with.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from atelier_contract.base import Report
+from atelier_contract.tuning import Schedule
+
+Targets = Literal["attention", "attentionMlp", "attentionMlpConv"]
+
+
+class ConceptModelSettings(Report):
+    """A concept model (LoRA) as it is trained."""
+
+    caption_prefix: str = ""
+    """Empty: captions are used as they are."""
+    rank: Annotated[int, Field(ge=1)]
+    alpha: Annotated[float, Field(gt=0)]
+    targets: Targets
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    text_encoder_learning_rate: float | None = None
+    """None: the text encoder stays frozen."""
+
+
+class EmbeddingSettings(Report):
+    """An embedding (textual inversion) as it is trained."""
+
+    initial_phrase: str
+    placeholder: str
+    vectors: Annotated[int, Field(ge=1)]
+
+
+class ValidationSettings(Report):
+    """Sample pictures and held-out loss as they are made."""
+
+    prompts: list[str] | None = None
+    """None: the trainer takes four captions of the dataset."""
+    negative_prompt: str = ""
+    guidance: float
+    sampler_steps: Annotated[int, Field(ge=1)]
+    held_out: Literal["auto", "none"]
+    seed: int
+
+
+class Settings(Report):
+    """Every setting of a run. Exactly one of `concept_model` and `embedding` is given."""
+
+    learning_rate: float
+    steps: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=1)]
+    resolution: Annotated[int, Field(ge=64)]
+    """Side of a square training picture, in pixels."""
+    seed: int
+    snr_gamma: float
+    """0: no weighting."""
+    caption_dropout: float
+    flip: bool
+    warmup_steps: int
+    schedule: Schedule
+    precision: Literal["auto", "float32", "bfloat16"]
+    """auto: bfloat16 where the device computes it, else float32."""
+    weight_decay: float
+    max_grad_norm: float
+    every_steps: Annotated[int, Field(ge=1)]
+    """Steps between checkpoints, after doubling to fit the limit of 40."""
+    concept_model: ConceptModelSettings | None = None
+    embedding: EmbeddingSettings | None = None
+    validation: ValidationSettings

@@ -1,0 +1,111 @@
+"""What `learn/` and `edges/` both know: plain values and three narrow protocols, no torch, no network.
+
+`learn/` is given folders on disk and three partners: a `Recorder` that makes a finished folder durable, a `Reporter`
+that is told how far things are, and a `Control` that says when to stop. Whether the folders end in a bucket or on a
+volume, and who asks for progress, it cannot know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from atelier_contract.inputs import TrainingInput
+from atelier_contract.manifests import CheckpointManifest, ExecutionManifest, RunManifest, StateManifest
+from atelier_contract.progress import Phase, ProgressReport
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of the dataset on local disk."""
+
+    path: Path
+    sha256: str
+    """Of the file."""
+    caption: str | None
+
+
+@dataclass(frozen=True)
+class LocalState:
+    """A state to resume from, fetched and verified."""
+
+    folder: Path
+    manifest: StateManifest
+
+
+@dataclass(frozen=True)
+class LocalCheckpoint:
+    """A checkpoint that is already whole in the store (of this or an earlier attempt)."""
+
+    manifest: CheckpointManifest
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Everything `learn.train.train` works on, all of it local."""
+
+    input: TrainingInput
+    attempt: str
+    pictures: tuple[Picture, ...]
+    """In the revision's order (by path)."""
+    base_model: Path
+    """Folder of a diffusers checkpoint, verified to hold safetensors only."""
+    base_model_digest: str
+    scratch: Path
+    """Empty folder for checkpoints and states in the making, and caches."""
+    run: RunManifest | None = None
+    """run.json of an earlier attempt; None: this is the first, and it writes one."""
+    execution: ExecutionManifest | None = None
+    """execution.json of an earlier attempt."""
+    state: LocalState | None = None
+    """Newest whole state; None: start at step 0."""
+    checkpoints: tuple[LocalCheckpoint, ...] = field(default=())
+    """Checkpoints whole in the store; the first whole manifest of a step wins."""
+    start_from: Path | None = None
+    """Model file (.safetensors) to start from."""
+
+
+class Recorder(Protocol):
+    """Makes things durable. Each call returns when the thing is whole in the store, or raises."""
+
+    def record_run(self, run: RunManifest) -> None:
+        """Write run.json, once."""
+
+    def record_execution(self, execution: ExecutionManifest) -> None:
+        """Write execution.json, once."""
+
+    def record_checkpoint(self, folder: Path, manifest: CheckpointManifest) -> None:
+        """Store the files that the manifest lists from the folder, the manifest last. May return before it is done;
+        `flush` waits. Failures surface at the next call."""
+
+    def record_state(self, folder: Path, manifest: StateManifest) -> None:
+        """Store a state and, once it is whole, drop this run's states but the newest two."""
+
+    def flush(self) -> None:
+        """Wait until everything given so far is whole in the store."""
+
+
+class Reporter(Protocol):
+    """Told how far things are; keeps the last report for whoever asks."""
+
+    def report(self, progress: ProgressReport) -> None:
+        """Replace the current report."""
+
+    def phase(self, phase: Phase) -> None:
+        """Say that another phase begins; times are taken here, so that `learn/` needs no clock of its own."""
+
+
+class Control(Protocol):
+    """Says when to end early. Both are cheap and may be asked in every step."""
+
+    def stop_asked(self) -> bool:
+        """Return whether the user asked to end now with a checkpoint of the current step."""
+
+    def interrupted(self) -> bool:
+        """Return whether SIGTERM arrived: write the state, then leave."""
+
+
+Clock = Callable[[], float]
+"""Monotonic seconds; given by `__main__`, so that tests can turn it."""
