@@ -1,0 +1,63 @@
+# Everything a person types. Needs Python 3.11 or newer, make and the package registries; all else is installed here.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+READY := $(VENV)/.ready
+SOURCES := crds operator trainer-image studio playground benchmarks tests
+
+.PHONY: help install demo test check bench bench-operator bench-learning generate format lock clean
+
+help:  ## Show what can be made.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+install: $(READY)  ## Install everything that is locked, into .venv.
+
+$(READY): requirements.lock requirements.bootstrap.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@echo "installing the locked requirements into $(VENV)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.bootstrap.lock
+	@$(VENV)/bin/uv pip sync --quiet --python $(RUN) --require-hashes requirements.lock
+	@$(VENV)/bin/uv pip install --quiet --python $(RUN) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(READY)  ## Train, select and publish a concept model on a cluster of its own. KEEP=1 leaves it up.
+	@$(RUN) -m atelier_playground.demo $(if $(KEEP),--keep) $(if $(CONTEXT),--context $(CONTEXT))
+
+test: $(READY)  ## Run every test, the demo's journey among them.
+	@$(RUN) -m pytest tests
+
+check: $(READY)  ## Lint, types, import contracts, drift of generated files, chart lint.
+	@$(VENV)/bin/ruff check $(SOURCES)
+	@$(VENV)/bin/ruff format --check $(SOURCES)
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
+	@$(RUN) crds/generate.py --check
+	@$(RUN) -m pytest -q tests/house tests/chart
+
+bench: bench-operator bench-learning  ## Run every benchmark; figures go to benchmarks/results.
+
+bench-operator: $(READY)  ## 500 TrainingJobs at once.
+	@$(RUN) benchmarks/operator_burst.py
+
+bench-learning: $(READY)  ## Whether concepts are learned, three seeds.
+	@$(RUN) benchmarks/learning.py
+
+generate: $(READY)  ## Write the CRDs and the chart's copy from the contract.
+	@$(RUN) crds/generate.py
+
+format: $(READY)  ## Format the sources.
+	@$(VENV)/bin/ruff check --fix $(SOURCES)
+	@$(VENV)/bin/ruff format $(SOURCES)
+
+lock: $(READY)  ## Renew the locked requirements (hashes, no addresses).
+	@$(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
+		--all-extras -o requirements.lock pyproject.toml
+	@for side in operator trainer; do \
+		$(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
+			--extra $$side -c requirements.lock -o $$([ $$side = trainer ] && echo trainer-image || echo operator)/requirements.lock pyproject.toml; \
+	done
+
+clean:  ## Remove what was installed and built here (not the caches of the user).
+	@rm -rf $(VENV) build
