@@ -95,3 +95,32 @@ KEY_INVOKEAI_TOKEN = "atelier-invokeai-token"
 MAX_NAME_LENGTH = 50
 """Of a TrainingJob or Dataset: child names add up to 13 characters and must stay below 64."""
 MAX_STATUS_BYTES = 32 * 1024
+
+# Environment of the operator: the chart writes it, `atelier_operator.settings` alone reads it.
+ENV_POD_NAME = "POD_NAME"
+"""Holder of the Lease: a restarted container of the same pod takes it back at once. (Also ENV_POD_IP: the address to
+serve metrics on; every address where it is left out.)"""
+ENV_POD_NAMESPACE = "POD_NAMESPACE"
+"""Where the operator runs: its Lease lies there, and the NetworkPolicy of a run lets that namespace in."""
+ENV_TRAINER_IMAGE = "ATELIER_TRAINER_IMAGE"
+"""Required. Image of every child Job; by digest in production: it is part of a run's identity."""
+ENV_IMAGE_PULL_POLICY = "ATELIER_IMAGE_PULL_POLICY"
+"""imagePullPolicy of every child Job. Default: IfNotPresent."""
+ENV_NAMESPACES = "ATELIER_NAMESPACES"
+"""Namespaces to look after, separated by commas. Default: all of the cluster."""
+ENV_OPERATOR_PORT = "ATELIER_OPERATOR_PORT"
+"""Port of /metrics, /healthz and /readyz. Default: OPERATOR_PORT."""
+ENV_LEASE_NAME = "ATELIER_LEASE_NAME"
+"""Name of the Lease. Default: OPERATOR_LEASE."""
+ENV_CONCURRENCY = "ATELIER_CONCURRENCY"
+"""Objects looked at at once. Default: 16."""
+ENV_LOG_LEVEL = "ATELIER_LOG_LEVEL"
+"""DEBUG, INFO, WARNING or ERROR. Default: INFO."""
+OPERATOR_PORT = 8081
+READY_PATH = "/readyz"
+"""Beside METRICS_PATH and HEALTH_PATH: the operator's caches are filled (it may be a standby without the Lease)."""
+OPERATOR_LEASE = "atelier-operator"
+LABEL_APP_NAME = "app.kubernetes.io/name"
+LABEL_APP_COMPONENT = "app.kubernetes.io/component"
+OPERATOR_LABELS = {LABEL_APP_NAME: "atelier", LABEL_APP_COMPONENT: "operator"}
+"""Labels of the operator's pods; a run's NetworkPolicy admits pods that carry them."""
