@@ -12,11 +12,15 @@ import hashlib
 import json
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, JsonValue, field_validator
 from pydantic.alias_generators import to_camel
 
 SCHEMA_VERSION = 1
 """Major version of every document in the store and between the pods. Raised only by an incompatible change."""
+
+
+CelRule = dict[str, JsonValue]
+"""A validation rule of the CRD: `rule` in CEL and the `message` a person reads when it fails."""
 
 
 class Spec(BaseModel):
@@ -56,9 +60,7 @@ class Document(Report):
             ValueError: the document was written by a newer release; the reader must be upgraded.
         """
         if value > SCHEMA_VERSION:
-            message = (
-                f"document has schemaVersion {value}, this release reads up to {SCHEMA_VERSION}: upgrade it"
-            )
+            message = f"document has schemaVersion {value}, this release reads up to {SCHEMA_VERSION}: upgrade it"
             raise ValueError(message)
         return value
 
@@ -78,9 +80,7 @@ class Document(Report):
 
 def canonical_json(value: Any) -> bytes:
     """Return JSON with sorted keys and no spaces, so that equal values have equal digests."""
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def digest_of(value: Any) -> str:

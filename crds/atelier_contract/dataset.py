@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from atelier_contract.base import Report, Spec
+from atelier_contract.base import CelRule, Report, Spec
 from atelier_contract.conditions import ConditionStatus
 from atelier_contract.references import ClaimSource, NameRef, StorageSpec
 
@@ -32,7 +32,7 @@ class S3Source(Spec):
     """Secret with endpoint and keys of a foreign bucket. Default: the storage Secret."""
 
 
-EXACTLY_ONE_SOURCE = {
+EXACTLY_ONE_SOURCE: CelRule = {
     "rule": "[has(self.upload), has(self.s3), has(self.persistentVolumeClaim)].exists_one(x, x)",
     "message": "name exactly one of upload (write `upload: {}`), s3 and persistentVolumeClaim",
 }

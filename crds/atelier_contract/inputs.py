@@ -1,5 +1,6 @@
-"""What the operator tells a pod: `input.json` and `control.json` in a ConfigMap volume. No cluster words in it: a
-person can write these files by hand and run the trainer on a laptop.
+"""What the operator tells a pod: `input.json` and `control.json` in a ConfigMap volume.
+
+No cluster words in it: a person can write these files by hand and run the trainer on a laptop.
 
 One input per subcommand. Credentials are never in it: the store's are mounted files (`names.STORE_SECRET_DIR`).
 """

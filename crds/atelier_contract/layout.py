@@ -151,9 +151,7 @@ class RunLayout:
         """
         stem = slug or self.job
         folder = f"{self.job}-{self.identity[:8]}"
-        return self.namespace.key(
-            "models", stem, folder, f"{stem}-{name_checkpoint(step)}-{sha256[:8]}{suffix}"
-        )
+        return self.namespace.key("models", stem, folder, f"{stem}-{name_checkpoint(step)}-{sha256[:8]}{suffix}")
 
     def owns(self, key: str) -> bool:
         """Return whether a key lies below this run: nothing else is ever deleted for it."""

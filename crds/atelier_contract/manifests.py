@@ -1,4 +1,6 @@
-"""The documents in the store that readers trust. Each is written last, after the files it lists: what a manifest names
+"""The documents in the store that readers trust.
+
+Each is written last, after the files it lists: what a manifest names
 is whole, what no manifest names does not exist.
 """
 

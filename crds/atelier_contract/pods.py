@@ -33,9 +33,7 @@ class PodSettings(Spec):
 
     gpus: Annotated[int, Field(ge=0, le=16)] | None = None
     """GPUs of the pod. 0 trains on the processor, for trials. Default: 1."""
-    gpu_resource: Annotated[str, Field(max_length=253, pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$")] | None = (
-        None
-    )
+    gpu_resource: Annotated[str, Field(max_length=253, pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$")] | None = None
     """Resource name of a GPU. Default: nvidia.com/gpu."""
     cpu: Quantity | None = None
     """Processor request. Default: 2."""

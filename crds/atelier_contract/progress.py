@@ -1,4 +1,6 @@
-"""What a running trainer tells when asked (`GET /progress`): live, at most 64 KiB, and never the only copy of anything:
+"""What a running trainer tells when asked (`GET /progress`).
+
+It is live, at most 64 KiB, and never the only copy of anything:
 the manifests in the store say the same of everything that lasts.
 """
 

@@ -103,8 +103,7 @@ class TerminationReport(Document):
         report = self
         if len(report.to_bytes()) > TERMINATION_LIMIT_BYTES and report.inspection is not None:
             findings = [
-                f.model_copy(update={"fix": f.fix[:80], "example": f.example[:60]})
-                for f in report.inspection.findings
+                f.model_copy(update={"fix": f.fix[:80], "example": f.example[:60]}) for f in report.inspection.findings
             ]
             while findings and len(report.to_bytes()) > TERMINATION_LIMIT_BYTES:
                 inspection = report.inspection.model_copy(update={"findings": findings})

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from atelier_contract.architectures import Architecture
-from atelier_contract.base import Spec
+from atelier_contract.base import CelRule, Spec
 from atelier_contract.pods import PodSettings
 from atelier_contract.publishing import PublishSpec
 from atelier_contract.references import ClaimSource, KeyPath, NameRef, ObjectName, StorageSpec
@@ -28,15 +28,15 @@ CheckpointName = Annotated[str, Field(pattern=r"^step-[0-9]{6,7}$", max_length=1
 MUTABLE_FIELDS = ("suspend", "stop", "selection", "retention", "publish", "deletionPolicy")
 """Fields of spec that may change after creation; all others are immutable."""
 
-EXACTLY_ONE_TYPE = {
+EXACTLY_ONE_TYPE: CelRule = {
     "rule": "[has(self.conceptModel), has(self.embedding)].exists_one(x, x)",
     "message": "name exactly one of conceptModel (write `conceptModel: {}` for its defaults) and embedding",
 }
-EXACTLY_ONE_BASE = {
+EXACTLY_ONE_BASE: CelRule = {
     "rule": "[has(self.storage), has(self.persistentVolumeClaim), has(self.huggingFace)].exists_one(x, x)",
     "message": "name exactly one of storage, persistentVolumeClaim and huggingFace as the base model's source",
 }
-STOP_IS_ONE_WAY = {
+STOP_IS_ONE_WAY: CelRule = {
     "rule": "!has(oldSelf.stop) || !oldSelf.stop || (has(self.stop) && self.stop)",
     "message": "stop cannot be taken back: create a new TrainingJob, which may startFrom a checkpoint of this one",
 }

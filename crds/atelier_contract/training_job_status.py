@@ -1,4 +1,6 @@
-"""The status of a TrainingJob: everything the operator knows, in at most 32 KiB. No phase is stored: the reason of the
+"""The status of a TrainingJob: everything the operator knows, in at most 32 KiB.
+
+No phase is stored: the reason of the
 Ready condition is the state word. Numbers are integers or strings, so that equal observations give equal documents.
 """
 

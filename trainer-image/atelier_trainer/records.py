@@ -77,8 +77,10 @@ class Recorder(Protocol):
         """Write execution.json, once."""
 
     def record_checkpoint(self, folder: Path, manifest: CheckpointManifest) -> None:
-        """Store the files that the manifest lists from the folder, the manifest last. May return before it is done;
-        `flush` waits. Failures surface at the next call."""
+        """Store the files that the manifest lists from the folder, the manifest last.
+
+        May return before it is done; `flush` waits. Failures surface at the next call.
+        """
 
     def record_state(self, folder: Path, manifest: StateManifest) -> None:
         """Store a state and, once it is whole, drop this run's states but the newest two."""
