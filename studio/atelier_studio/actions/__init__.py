@@ -1,0 +1,1 @@
+"""What each verb changes, as pure functions over specs and statuses."""

@@ -1,0 +1,1 @@
+"""The command line: verbs in, tables out. Decides nothing; `actions/` does."""

@@ -1,0 +1,1 @@
+"""The studio's effects: the cluster, as the person who runs the command."""
