@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from atelier_contract.base import CelRule, Report, Spec
+from atelier_contract.base import CelRule, Report, Spec, keyed_by
 from atelier_contract.conditions import ConditionStatus
 from atelier_contract.references import ClaimSource, NameRef, StorageSpec
 
@@ -104,7 +104,7 @@ class DatasetStatus(Report):
 
     observed_generation: Annotated[int, Field(ge=0)] | None = None
     """Generation of the spec that this status speaks of."""
-    conditions: Annotated[list[ConditionStatus], Field(max_length=16)] = []
+    conditions: Annotated[list[ConditionStatus], Field(max_length=16, json_schema_extra=keyed_by("type"))] = []
     """Ready, Reconciling, Stalled."""
     revision: Annotated[str, Field(max_length=64)] | None = None
     """Digest of the contents last inspected. Jobs pin it."""
@@ -114,7 +114,9 @@ class DatasetStatus(Report):
     """Usable pictures that have a caption."""
     bytes: Annotated[int, Field(ge=0)] | None = None
     """Size of the usable pictures, in bytes."""
-    usable_for: Annotated[list[ModelType], Field(max_length=2)] | None = None
+    usable_for: (
+        Annotated[list[ModelType], Field(max_length=2, json_schema_extra={"x-kubernetes-list-type": "set"})] | None
+    ) = None
     """Types of training this dataset can be used for. A full set of captions makes it usable for both."""
     resolution: ResolutionStatus | None = None
     """Shorter sides of the pictures."""

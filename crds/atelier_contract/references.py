@@ -10,8 +10,10 @@ from atelier_contract.base import CelRule, Spec
 
 ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
 """Name of an object in the same namespace."""
-KeyPath = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")]
-"""A relative path below a store, bucket or volume; `..` is refused when keys are built."""
+KeyPath = Annotated[
+    str, Field(min_length=1, max_length=512, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$")
+]
+"""A relative path below a store, bucket or volume: each part begins with a letter or digit, so `..` is none."""
 
 EXACTLY_ONE_STORAGE: CelRule = {
     "rule": "[has(self.secretRef), has(self.persistentVolumeClaim)].exists_one(x, x)",

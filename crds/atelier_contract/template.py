@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from atelier_contract.architectures import Architecture
-from atelier_contract.base import Spec
+from atelier_contract.base import Spec, keyed_by
 from atelier_contract.dataset import ModelType
 from atelier_contract.training_job import ConceptModelSpec, EmbeddingSpec
 from atelier_contract.tuning import TuningSpec
@@ -46,10 +46,7 @@ class TrainingTemplateSpec(Spec):
         Field(
             min_length=1,
             max_length=12,
-            json_schema_extra={
-                "x-kubernetes-list-type": "map",
-                "x-kubernetes-list-map-keys": ["architecture", "type"],
-            },
+            json_schema_extra=keyed_by("architecture", "type"),
         ),
     ]
     """One for each architecture and type the template is made for."""

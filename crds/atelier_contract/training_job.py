@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from atelier_contract.architectures import Architecture
+from atelier_contract.architectures import FACTS, Architecture
 from atelier_contract.base import CelRule, Spec
 from atelier_contract.pods import PodSettings
 from atelier_contract.publishing import PublishSpec
@@ -28,6 +28,9 @@ CheckpointName = Annotated[str, Field(pattern=r"^step-[0-9]{6,7}$", max_length=1
 MUTABLE_FIELDS = ("suspend", "stop", "selection", "retention", "publish", "deletionPolicy")
 """Fields of spec that may change after creation; all others are immutable."""
 
+NO_EMBEDDINGS = [str(name) for name, facts in FACTS.items() if not facts.embeddings]
+"""Families for which no textual inversion is trained."""
+
 EXACTLY_ONE_TYPE: CelRule = {
     "rule": "[has(self.conceptModel), has(self.embedding)].exists_one(x, x)",
     "message": "name exactly one of conceptModel (write `conceptModel: {}` for its defaults) and embedding",
@@ -35,6 +38,15 @@ EXACTLY_ONE_TYPE: CelRule = {
 EXACTLY_ONE_BASE: CelRule = {
     "rule": "[has(self.storage), has(self.persistentVolumeClaim), has(self.huggingFace)].exists_one(x, x)",
     "message": "name exactly one of storage, persistentVolumeClaim and huggingFace as the base model's source",
+}
+NO_EMBEDDING_RULE: CelRule = {
+    "rule": f"!has(self.embedding) || !(self.baseModel.architecture in {NO_EMBEDDINGS})",
+    "message": f"embeddings cannot be trained for {', '.join(NO_EMBEDDINGS)}: use conceptModel instead of embedding",
+}
+KEEP_SOMETHING: CelRule = {
+    "rule": "!has(self.finalize) || !self.finalize || (has(self.checkpoints) && size(self.checkpoints) > 0)",
+    "message": "finalize needs at least one name in checkpoints; to keep none, set spec.deletionPolicy to Delete and "
+    "delete the TrainingJob",
 }
 STOP_IS_ONE_WAY: CelRule = {
     "rule": "!has(oldSelf.stop) || !oldSelf.stop || (has(self.stop) && self.stop)",
@@ -133,6 +145,8 @@ class StartFromSpec(Spec):
 class SelectionSpec(Spec):
     """The checkpoints the user keeps."""
 
+    model_config = {"json_schema_extra": {"x-kubernetes-validations": [KEEP_SOMETHING]}}
+
     checkpoints: Annotated[
         list[CheckpointName],
         Field(max_length=MAX_CHECKPOINTS, json_schema_extra={"x-kubernetes-list-type": "set"}),
@@ -152,7 +166,9 @@ class RetentionSpec(Spec):
 class TrainingJobSpec(Spec):
     """One training run. What is left out is resolved from the template, then from built-in defaults."""
 
-    model_config = {"json_schema_extra": {"x-kubernetes-validations": [EXACTLY_ONE_TYPE, STOP_IS_ONE_WAY]}}
+    model_config = {
+        "json_schema_extra": {"x-kubernetes-validations": [EXACTLY_ONE_TYPE, NO_EMBEDDING_RULE, STOP_IS_ONE_WAY]}
+    }
 
     model_name: Annotated[str, Field(min_length=1, max_length=100)]
     """Name of the model for people. Published files are named after it. Immutable. Example: TKXW teapot."""
@@ -204,10 +220,13 @@ class TrainingJobSpec(Spec):
         """Refuse both or neither type of training, as the API server does.
 
         Raises:
-            ValueError: not exactly one of conceptModel and embedding is given.
+            ValueError: not exactly one of conceptModel and embedding is given, or an embedding is asked for a family
+                that has none.
         """
         if (self.concept_model is None) == (self.embedding is None):
             raise ValueError(EXACTLY_ONE_TYPE["message"])
+        if self.embedding is not None and self.base_model.architecture in NO_EMBEDDINGS:
+            raise ValueError(NO_EMBEDDING_RULE["message"])
         return self
 
     @property

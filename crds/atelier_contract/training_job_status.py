@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from atelier_contract.base import Report
+from atelier_contract.base import Report, keyed_by
 from atelier_contract.conditions import ConditionStatus
 
 MAX_ATTEMPTS = 10
@@ -143,7 +143,7 @@ class TrainingJobStatus(Report):
 
     observed_generation: Count | None = None
     """Generation of the spec that this status speaks of."""
-    conditions: Annotated[list[ConditionStatus], Field(max_length=16)] = []
+    conditions: Annotated[list[ConditionStatus], Field(max_length=16, json_schema_extra=keyed_by("type"))] = []
     """All types are present from the first look. The reason of Ready is the state."""
     run_identity: Digest | None = None
     """Digest of what was asked; computed once, never again."""
@@ -153,23 +153,30 @@ class TrainingJobStatus(Report):
     """Revision of the dataset that the run is pinned to."""
     trainer_image: Annotated[str, Field(max_length=512)] | None = None
     """Image that the run is pinned to."""
-    resolved: Annotated[list[ResolvedSetting], Field(max_length=48)] | None = None
+    resolved: Annotated[list[ResolvedSetting], Field(max_length=48, json_schema_extra=keyed_by("name"))] | None = None
     """Every setting as it is used, and where it came from."""
     estimate: EstimateStatus | None = None
     """What preflight expects of the run."""
     progress: ProgressStatus | None = None
     """How far the training is."""
-    attempts: Annotated[list[AttemptStatus], Field(max_length=MAX_ATTEMPTS)] | None = None
+    attempts: (
+        Annotated[list[AttemptStatus], Field(max_length=MAX_ATTEMPTS, json_schema_extra=keyed_by("id"))] | None
+    ) = None
     """Starts of the run's pods, oldest first; only the last ten are kept."""
     start_time: Time | None = None
     """When the first training pod started, RFC 3339."""
     completion_time: Time | None = None
     """When the run ended, in either way, RFC 3339."""
-    checkpoints: Annotated[list[CheckpointStatus], Field(max_length=MAX_CHECKPOINT_ROWS)] | None = None
+    checkpoints: (
+        Annotated[list[CheckpointStatus], Field(max_length=MAX_CHECKPOINT_ROWS, json_schema_extra=keyed_by("name"))]
+        | None
+    ) = None
     """Checkpoints in the store, by step."""
     collection: CollectionStatus | None = None
     """The deletion that finalize leads to."""
-    models: Annotated[list[ModelStatus], Field(max_length=MAX_CHECKPOINT_ROWS)] | None = None
+    models: (
+        Annotated[list[ModelStatus], Field(max_length=MAX_CHECKPOINT_ROWS, json_schema_extra=keyed_by("name"))] | None
+    ) = None
     """Published models."""
     reclaimed_bytes: Count | None = None
     """Bytes freed by collection."""
