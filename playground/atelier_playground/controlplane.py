@@ -149,7 +149,10 @@ class ControlPlane:
             "kind": "Config",
             "current-context": name,
             "clusters": [
-                {"name": name, "cluster": {"server": self.url, "certificate-authority-data": _encode(certificate)}}
+                {
+                    "name": name,
+                    "cluster": {"server": self.url, "certificate-authority-data": _encode(certificate)},
+                }
             ],
             "users": [{"name": user, "user": {"token": token}}],
             "contexts": [{"name": name, "context": {"cluster": name, "user": user}}],

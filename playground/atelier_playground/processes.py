@@ -40,17 +40,22 @@ class Child:
         command: the program (an absolute path) and its arguments.
         log: where its output is appended.
         environment: the whole environment; default: this process's own.
+        death_signal: what the kernel sends it when the starting process ends. SIGTERM lets a server end in order;
+            a process that may be stopped (SIGSTOP) needs SIGKILL, which alone reaches it then.
     """
 
     def __init__(
-        self, name: str, command: Sequence[str | Path], log: Path, environment: Mapping[str, str] | None = None
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        death_signal: signal.Signals = signal.SIGTERM,
     ) -> None:
         self.name = name
         self.log = log
         words = [os.fspath(word) for word in command]
-        # SIGTERM and not SIGKILL on the parent's death: etcd and the node then end in order, and take their own
-        # children along.
-        launch = [sys.executable, "-I", "-S", os.fspath(_LAUNCHER), str(int(signal.SIGTERM)), str(os.getpid())]
+        launch = [sys.executable, "-I", "-S", os.fspath(_LAUNCHER), str(int(death_signal)), str(os.getpid())]
         with log.open("ab") as sink:
             self._process = subprocess.Popen(
                 [*launch, *words],
