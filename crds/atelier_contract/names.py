@@ -22,6 +22,9 @@ LABEL_KIND = f"{GROUP}/kind"
 """Which kind of object the child serves: `Dataset` or `TrainingJob`."""
 LABEL_OWNER = f"{GROUP}/owner"
 """Name of the object the child serves."""
+LABEL_OWNER_UID = f"{GROUP}/owner-uid"
+"""UID of that object: tells a child from one of an earlier object of the same name, also where an owner reference
+must not be (the collect Job of a deletion) or is gone (a pod whose Job was deleted)."""
 LABEL_ROLE = f"{GROUP}/role"
 """Which subcommand the child runs: one of `roles.Role`."""
 LABEL_QUEUE_NAME = "kueue.x-k8s.io/queue-name"
@@ -58,6 +61,8 @@ ENV_POD_UID = "POD_UID"
 """The attempt's id: new for every pod, so no key in the store is ever written twice."""
 ENV_INPUT_DIR = "ATELIER_INPUT_DIR"
 """Where the input lies when it is not `INPUT_DIR` (tests and local runs)."""
+ENV_ROOT = "ATELIER_ROOT"
+"""A folder that stands for `/` in every path above (tests and local runs). Default: `/`."""
 
 # What the trainer serves on POD_IP.
 PROGRESS_PORT = 8080

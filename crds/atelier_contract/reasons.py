@@ -108,6 +108,7 @@ class Reason(StrEnum):
     CREATE_REFUSED = "CreateRefused"
     UNKNOWN_CHECKPOINT = "UnknownCheckpoint"
     EMPTY_SELECTION = "EmptySelection"
+    FINALIZE_AT_CREATION = "FinalizeAtCreation"
     WAITING_FOR_DATASET = "WaitingForDataset"
     # Why an attempt ended.
     COMPLETED = "Completed"
@@ -142,6 +143,7 @@ class Finding(StrEnum):
     PICTURE_TOO_SMALL = "PictureTooSmall"
     FORMAT_NOT_ALLOWED = "FormatNotAllowed"
     DUPLICATE_PICTURE = "DuplicatePicture"
+    ANIMATED_PICTURE = "AnimatedPicture"
     CAPTION_MISSING = "CaptionMissing"
     CAPTION_WITHOUT_PICTURE = "CaptionWithoutPicture"
     CAPTION_UNREADABLE = "CaptionUnreadable"

@@ -64,6 +64,8 @@ class AttemptStatus(Report):
 
     id: Annotated[str, Field(max_length=36)]
     """UID of the pod."""
+    ordinal: Count = 0
+    """Ordinal in the name of the training Job that started it. Example: 2 for JOB-train-2."""
     node: Annotated[str, Field(max_length=253)] = ""
     """Where it ran."""
     reason: Word = ""

@@ -145,6 +145,8 @@ class DatasetView:
     status: DatasetStatus
     jobs: tuple[ObservedJob, ...]
     surroundings: Surroundings
+    refused: str = ""
+    """As in TrainingJobView."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,9 @@ class TrainingJobView:
     refused: str
     """What the API server said when the last child was refused; empty: nothing was refused."""
     surroundings: Surroundings
+    orphans: tuple[ObservedPod, ...] = ()
+    """Training pods of this object (by `names.LABEL_OWNER_UID`) whose Job is gone from `jobs`: deleted in the
+    background, a Job leaves at once and its pod goes on until it has ended. The next pod waits for it."""
 
 
 @dataclass(frozen=True)
@@ -185,6 +190,13 @@ class DeleteJob:
 
     name: str
     uid: str
+
+
+@dataclass(frozen=True)
+class DeleteConfigMap:
+    """Delete a ConfigMap that has no owner (the deletion's collect Job's); that it is gone already is fine."""
+
+    name: str
 
 
 @dataclass(frozen=True)
@@ -211,7 +223,7 @@ class EmitEvent:
     message: str
 
 
-Action = CreateJob | DeleteJob | WriteControl | SetFinalizer | EmitEvent
+Action = CreateJob | DeleteJob | DeleteConfigMap | WriteControl | SetFinalizer | EmitEvent
 
 
 @dataclass(frozen=True)
