@@ -146,9 +146,8 @@ KINDS = (
         spec=TrainingTemplateSpec,
         status=None,
         columns=(
-            Column("Recipes", ".spec.recipes[*].architecture", description="Architectures it is made for."),
             AGE,
-            Column("Description", ".spec.description", wide=True),
+            Column("Description", ".spec.description", description="When to use it.", wide=True),
         ),
         namespaced=False,
     ),

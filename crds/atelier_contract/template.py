@@ -24,6 +24,8 @@ class Recipe(Spec):
     """Family the recipe is for."""
     type: ModelType
     """ConceptModel or Embedding."""
+    description: Annotated[str, Field(max_length=1000)] | None = None
+    """When to use it, and where its numbers come from."""
     learning_rate: Annotated[float, Field(gt=0, le=10)] | None = None
     """As spec.learningRate of a TrainingJob."""
     steps: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
