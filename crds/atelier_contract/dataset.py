@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
@@ -10,7 +10,7 @@ from atelier_contract.base import CelRule, Report, Spec, keyed_by
 from atelier_contract.conditions import ConditionStatus
 from atelier_contract.references import ClaimSource, NameRef, StorageSpec
 
-KIND = "Dataset"
+KIND: Final = "Dataset"
 PLURAL = "datasets"
 SHORT_NAME = "dset"
 MAX_FINDINGS = 20

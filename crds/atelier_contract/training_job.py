@@ -6,7 +6,7 @@ field-level rule would miss a field being added or removed.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -17,7 +17,7 @@ from atelier_contract.publishing import PublishSpec
 from atelier_contract.references import ClaimSource, KeyPath, NameRef, ObjectName, StorageSpec
 from atelier_contract.tuning import CheckpointSpec, TuningSpec, ValidationSpec
 
-KIND = "TrainingJob"
+KIND: Final = "TrainingJob"
 PLURAL = "trainingjobs"
 SHORT_NAME = "train"
 MAX_CHECKPOINTS = 40
