@@ -85,7 +85,8 @@ class Agent:
             Path(self._settings.images),
             self._directory / "pods" / uid,
             pod,
-            Place(self._settings.name, self._choose_address()),
+            # A pod keeps the address that an earlier life of this node gave it: the API does not let it change.
+            Place(self._settings.name, pod.get("status", {}).get("podIP") or self._choose_address()),
             self._settings.restart_seconds,
         )
         self._pods[uid] = one

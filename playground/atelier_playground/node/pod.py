@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import logging
 import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -25,6 +26,8 @@ from atelier_playground.node.sandbox import Mount, Sandbox, build_account_files
 from atelier_playground.node.sources import Missing, Place
 from atelier_playground.node.status import PodRecord, build_status
 from atelier_playground.node.volumes import Volumes
+
+_log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 300.0
@@ -464,6 +467,7 @@ class Pod:
                     # Gone, or another pod of the same name: there is nobody to tell.
                     if error.status in (404, 409):
                         return
+                    _log.warning("status of pod %s/%s was refused: %s", self.namespace, self.name, error)
                     await asyncio.sleep(_RETRY_SECONDS)
                 except Unreachable:
                     await asyncio.sleep(_RETRY_SECONDS)
