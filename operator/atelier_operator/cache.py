@@ -1,0 +1,299 @@
+"""What the operator remembers of the cluster: the newest version seen of each watched object, small.
+
+In come events, lists and the answers to our own writes; out come the keys that an event concerns, and what views are
+built from. An older version never replaces a newer one, so our own writes are seen at once and a late event cannot undo
+them. User objects are kept as JSON text (a fraction of their size as dictionaries), Jobs and pods as the few facts that
+decisions need. It makes no call and has no clock.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TypeVar
+
+from atelier_contract.dataset import KIND as DATASET
+from atelier_contract.roles import Role
+from atelier_contract.template import KIND as TEMPLATE
+from atelier_contract.training_job import KIND as TRAINING_JOB
+from atelier_operator import readings
+from atelier_operator.model import Json, Key, ObservedJob, ObservedPod
+
+_KEPT_METADATA = (
+    "name",
+    "namespace",
+    "uid",
+    "generation",
+    "resourceVersion",
+    "annotations",
+    "finalizers",
+    "deletionTimestamp",
+    "creationTimestamp",
+)
+_IndexT = TypeVar("_IndexT", Key, str)
+_KUBECTL_COPY = "kubectl.kubernetes.io/last-applied-configuration"
+"""Holds the whole object a second time; nobody here reads it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """One object of the user's."""
+
+    uid: str
+    version: str
+    text: bytes
+    uses: tuple[str, str]
+    """Names of the dataset and the template that a TrainingJob names."""
+    ended: bool
+    """The run is over: what happens to its dataset and template no longer concerns it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Child:
+    """A Job or pod."""
+
+    version: str
+    key: Key
+    seen: ObservedJob | ObservedPod
+    owner_uid: str
+    role: Role | None
+    watched: bool
+    """It carries our label, so events tell of it."""
+
+
+class Cache:
+    """The newest version seen of everything watched."""
+
+    def __init__(self) -> None:
+        self._objects: dict[Key, _Stored] = {}
+        self._templates: dict[str, _Stored] = {}
+        self._children: dict[str, _Child] = {}
+        self._of_key: defaultdict[Key, set[str]] = defaultdict(set)
+        self._of_job: defaultdict[str, set[str]] = defaultdict(set)
+        self._dying: dict[str, datetime] = {}
+
+    def take(self, kind: str, body: Json, *, gone: bool = False) -> tuple[Key, ...]:
+        """Take in one object as the API server showed it, and return the keys it concerns; none: nothing is new.
+
+        Args:
+            kind: kind of the object.
+            body: the object.
+            gone: it was deleted, and this is its last version.
+        """
+        match kind:
+            case "Dataset":
+                return self._take_dataset(body, gone=gone)
+            case "TrainingJob":
+                key = Key(TRAINING_JOB, body["metadata"].get("namespace", ""), body["metadata"]["name"])
+                return (key,) if self._take_object(key, body, gone=gone) else ()
+            case "TrainingTemplate":
+                return self._take_template(body, gone=gone)
+            case "Job" | "Pod":
+                return self._take_child(kind, body, gone=gone)
+        return ()
+
+    def find(self, key: Key) -> Json | None:
+        """Return an object of the user's, without what nobody reads; None: there is none."""
+        return _load(self._objects.get(key))
+
+    def find_template(self, name: str) -> Json | None:
+        """Return a template."""
+        return _load(self._templates.get(name))
+
+    def find_jobs(self, key: Key) -> tuple[ObservedJob, ...]:
+        """Return the Jobs that serve an object, or have its labels, each with its pods; oldest first."""
+        found = [child.seen for uid in self._of_key.get(key, ()) if (child := self._children.get(uid))]
+        jobs = [replace(job, pods=self._find_pods(job.uid)) for job in found if isinstance(job, ObservedJob)]
+        return tuple(sorted(jobs, key=lambda job: (job.created_at, job.name)))
+
+    def find_orphans(self, key: Key, uid: str) -> tuple[ObservedPod, ...]:
+        """Return the training pods of the object with this UID whose Job is gone; oldest first."""
+        found = [child for uid in self._of_key.get(key, ()) if (child := self._children.get(uid))]
+        jobs = {child.seen.uid for child in found if isinstance(child.seen, ObservedJob)}
+        orphans = [
+            child.seen
+            for child in found
+            if isinstance(child.seen, ObservedPod)
+            and child.seen.job_uid not in jobs
+            and (child.owner_uid, child.role) == (uid, Role.TRAIN)
+        ]
+        return tuple(sorted(orphans, key=lambda pod: (pod.created_at, pod.name)))
+
+    def note_namesake(self, key: Key, body: Json) -> None:
+        """Remember a Job that has a name which one of an object's children should have."""
+        metadata = body["metadata"]
+        self._put(_build_child(key, readings.read_job(body), metadata))
+
+    def find_unwatched(self, key: Key) -> tuple[tuple[str, str], ...]:
+        """Return name and UID of the noted namesakes that carry no label of ours: no event tells when they go."""
+        found = [child for uid in self._of_key.get(key, ()) if (child := self._children.get(uid))]
+        return tuple((child.seen.name, child.seen.uid) for child in found if not child.watched)
+
+    def mark_deleting(self, uid: str, now: datetime) -> None:
+        """Remember that we deleted a Job, until its end is seen: later news of it must not make it look alive."""
+        self._dying[uid] = now
+        child = self._children.get(uid)
+        if child is not None and isinstance(child.seen, ObservedJob):
+            self._put(replace(child, seen=replace(child.seen, deleted_at=child.seen.deleted_at or now)))
+
+    def drop(self, uid: str) -> None:
+        """Forget a Job or pod that is no more."""
+        child = self._children.pop(uid, None)
+        self._dying.pop(uid, None)
+        if child is None:
+            return
+        _discard(self._of_key, child.key, uid)
+        if isinstance(child.seen, ObservedPod):
+            _discard(self._of_job, child.seen.job_uid, uid)
+
+    def list_keys(self) -> Iterator[Key]:
+        """Yield the key of every object that is looked after."""
+        yield from tuple(self._objects)
+
+    def versions(self, kind: str) -> dict[str, str]:
+        """Return the version that is known of each object of a kind, by UID."""
+        match kind:
+            case "Job" | "Pod":
+                wanted = ObservedJob if kind == "Job" else ObservedPod
+                return {uid: child.version for uid, child in self._children.items() if isinstance(child.seen, wanted)}
+            case "TrainingTemplate":
+                return {stored.uid: stored.version for stored in self._templates.values()}
+        return {stored.uid: stored.version for key, stored in self._objects.items() if key.kind == kind}
+
+    def forget(self, kind: str, uid: str) -> tuple[Key, ...]:
+        """Forget an object whose deletion was not seen, and return the keys this concerns."""
+        if kind in {"Job", "Pod"}:
+            child = self._children.get(uid)
+            self.drop(uid)
+            return (child.key,) if child else ()
+        if kind == TEMPLATE:
+            for name in [name for name, stored in self._templates.items() if stored.uid == uid]:
+                del self._templates[name]
+            return ()
+        gone = [key for key, stored in self._objects.items() if stored.uid == uid]
+        for key in gone:
+            del self._objects[key]
+        return tuple(gone)
+
+    def forget_key(self, key: Key) -> None:
+        """Forget an object that the API server says is gone."""
+        self._objects.pop(key, None)
+
+    def _take_object(self, key: Key, body: Json, *, gone: bool) -> bool:
+        stored, known = _store(body), self._objects.get(key)
+        if gone:
+            if known is not None and known.uid == stored.uid:
+                del self._objects[key]
+            return known is not None and known.uid == stored.uid
+        if known is not None and not is_newer(stored.version, known.version):
+            return False
+        self._objects[key] = stored
+        return True
+
+    def _take_dataset(self, body: Json, *, gone: bool) -> tuple[Key, ...]:
+        key = Key(DATASET, body["metadata"].get("namespace", ""), body["metadata"]["name"])
+        if not self._take_object(key, body, gone=gone):
+            return ()
+        return (key, *self._find_users(0, key.name, key.namespace))
+
+    def _take_template(self, body: Json, *, gone: bool) -> tuple[Key, ...]:
+        stored, name = _store(body), body["metadata"]["name"]
+        known = self._templates.get(name)
+        if not gone and known is not None and not is_newer(stored.version, known.version):
+            return ()
+        if gone:
+            self._templates.pop(name, None)
+        else:
+            self._templates[name] = stored
+        return tuple(self._find_users(1, name, None))
+
+    def _find_users(self, place: int, name: str, namespace: str | None) -> Iterable[Key]:
+        """Yield the unfinished TrainingJobs that name a dataset (place 0) or a template (place 1)."""
+        for key, stored in self._objects.items():
+            if stored.uses[place] == name and not stored.ended and namespace in {None, key.namespace}:
+                yield key
+
+    def _take_child(self, kind: str, body: Json, *, gone: bool) -> tuple[Key, ...]:
+        metadata = body["metadata"]
+        uid, key = metadata["uid"], readings.read_key(metadata)
+        known = self._children.get(uid)
+        if key is None and known is None:
+            return ()
+        if gone:
+            self.drop(uid)
+            return (known.key,) if known else ((key,) if key else ())
+        if known is not None and not is_newer(metadata["resourceVersion"], known.version):
+            return ()
+        owner = key or (known.key if known else None)
+        if owner is None:
+            return ()
+        seen = readings.read_job(body) if kind == "Job" else readings.read_pod(body)
+        self._put(_build_child(owner, seen, metadata))
+        return (owner,)
+
+    def _put(self, child: _Child) -> None:
+        seen = child.seen
+        if isinstance(seen, ObservedJob) and seen.uid in self._dying and seen.deleted_at is None:
+            child = replace(child, seen=replace(seen, deleted_at=self._dying[seen.uid]))
+        self._children[seen.uid] = child
+        self._of_key[child.key].add(seen.uid)
+        if isinstance(seen, ObservedPod):
+            self._of_job[seen.job_uid].add(seen.uid)
+
+    def _find_pods(self, job_uid: str) -> tuple[ObservedPod, ...]:
+        found = [child.seen for uid in self._of_job.get(job_uid, ()) if (child := self._children.get(uid))]
+        pods = [pod for pod in found if isinstance(pod, ObservedPod)]
+        return tuple(sorted(pods, key=lambda pod: (pod.created_at, pod.name)))
+
+
+def is_newer(version: str, than: str) -> bool:
+    """Return whether a resourceVersion is newer than another, as Kubernetes orders them since 1.35 (KEP-5504).
+
+    Versions that are not numbers cannot be ordered: then whatever differs counts as newer, and a list mends the rest.
+    """
+    if version.isdecimal() and than.isdecimal():
+        return int(version) > int(than)
+    return version != than
+
+
+def _build_child(key: Key, seen: ObservedJob | ObservedPod, metadata: Json) -> _Child:
+    owner_uid, role = readings.read_owner_uid(metadata), readings.read_role(metadata)
+    watched = readings.read_key(metadata) is not None
+    return _Child(metadata["resourceVersion"], key, seen, owner_uid, role, watched)
+
+
+def _store(body: Json) -> _Stored:
+    metadata = {name: body["metadata"][name] for name in _KEPT_METADATA if name in body["metadata"]}
+    if _KUBECTL_COPY in metadata.get("annotations", {}):
+        metadata["annotations"] = {k: v for k, v in metadata["annotations"].items() if k != _KUBECTL_COPY}
+    spec, status = body.get("spec") or {}, body.get("status") or {}
+    text = json.dumps({"metadata": metadata, "spec": spec, "status": status}, separators=(",", ":"))
+    return _Stored(
+        uid=metadata["uid"],
+        version=metadata["resourceVersion"],
+        text=text.encode(),
+        uses=(_read_reference(spec, "datasetRef"), _read_reference(spec, "templateRef")),
+        ended=bool(status.get("completionTime")),
+    )
+
+
+def _read_reference(spec: Json, field: str) -> str:
+    reference = spec.get(field)
+    return str(reference.get("name", "")) if isinstance(reference, dict) else ""
+
+
+def _load(stored: _Stored | None) -> Json | None:
+    if stored is None:
+        return None
+    body: Json = json.loads(stored.text)
+    return body
+
+
+def _discard(index: defaultdict[_IndexT, set[str]], at: _IndexT, uid: str) -> None:
+    """Take a UID out of an index, and leave no empty set behind."""
+    index[at].discard(uid)
+    if not index[at]:
+        del index[at]
