@@ -10,8 +10,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from atelier_contract.base import Report, keyed_by
+from atelier_contract.base import Report, canonical_json, keyed_by
 from atelier_contract.conditions import ConditionStatus
+from atelier_contract.names import MAX_STATUS_BYTES
 
 MAX_ATTEMPTS = 10
 MAX_CHECKPOINT_ROWS = 40
@@ -117,12 +118,12 @@ class CollectionStatus(Report):
 class ModelStatus(Report):
     """One published model."""
 
-    name: Annotated[str, Field(max_length=128)]
+    name: Annotated[str, Field(max_length=80)]
     """File stem under which tools know it."""
     checkpoint: Annotated[str, Field(max_length=12)]
     """Checkpoint it was made from."""
     key: Annotated[str, Field(max_length=512)]
-    """Key of the file in the store."""
+    """Key of the file in the store; empty where a very large status left no room (it follows from the layout)."""
     sha256: Digest
     """Digest of the file."""
     bytes: Count
@@ -190,3 +191,48 @@ class TrainingJobStatus(Report):
     """Number of child Jobs started so far, by role: the ordinal in the last one's name."""
     failures: Count | None = None
     """Consecutive failures of publish or collect: the pause before the next try grows with it."""
+
+
+def fit_status(status: TrainingJobStatus) -> TrainingJobStatus:
+    """Return the status in at most 32 KiB of JSON; nearly always it is the same.
+
+    What can be told shorter gives way first, what follows from the rest next: messages, digests of rows (16 hex digits
+    stay), values of settings, keys of models. No row is ever dropped.
+    """
+    for shorten in (_shorten_messages, _shorten_digests, _shorten_values, _drop_keys):
+        if len(canonical_json(status.as_json())) <= MAX_STATUS_BYTES:
+            break
+        status = shorten(status)
+    return status
+
+
+_ROOM_BYTES = 160
+"""What a message keeps where a status is too large."""
+_VALUE_BYTES = 32
+_DIGEST_LENGTH = 16
+
+
+def _shorten_messages(status: TrainingJobStatus) -> TrainingJobStatus:
+    rows = [row.model_copy(update={"message": _cut(row.message, _ROOM_BYTES)}) for row in status.conditions]
+    return status.model_copy(update={"conditions": rows})
+
+
+def _shorten_digests(status: TrainingJobStatus) -> TrainingJobStatus:
+    checkpoints = [row.model_copy(update={"sha256": row.sha256[:_DIGEST_LENGTH]}) for row in status.checkpoints or ()]
+    models = [row.model_copy(update={"sha256": row.sha256[:_DIGEST_LENGTH]}) for row in status.models or ()]
+    return status.model_copy(update={"checkpoints": checkpoints or None, "models": models or None})
+
+
+def _shorten_values(status: TrainingJobStatus) -> TrainingJobStatus:
+    rows = [row.model_copy(update={"value": _cut(row.value, _VALUE_BYTES)}) for row in status.resolved or ()]
+    return status.model_copy(update={"resolved": rows or None})
+
+
+def _drop_keys(status: TrainingJobStatus) -> TrainingJobStatus:
+    rows = [row.model_copy(update={"key": ""}) for row in status.models or ()]
+    return status.model_copy(update={"models": rows or None})
+
+
+def _cut(text: str, size_bytes: int) -> str:
+    """Return text of at most so many bytes in UTF-8, never half a character."""
+    return text.encode()[:size_bytes].decode(errors="ignore")
