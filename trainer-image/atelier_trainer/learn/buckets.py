@@ -1,0 +1,53 @@
+"""Aspect buckets: a few shapes of about the same area, so that no picture is cropped to a square it never was.
+
+In: picture sizes. Out: one shape per picture. Pure arithmetic.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+Shape = tuple[int, int]
+"""Width and height in pixels."""
+
+GRID_PX = 64
+"""Sides are multiples of this: a latent of 8 px, halved three times in the denoiser, stays whole (Stable Diffusion)."""
+LONGEST_RATIO = 2.0
+"""Longer pictures than 2:1 are cropped to it: beyond, the base models have seen little."""
+
+
+def list_shapes(resolution_px: int) -> list[Shape]:
+    """Return all shapes on the grid whose area is at most, and close to, the square of the resolution."""
+    area = resolution_px * resolution_px
+    shapes = {(resolution_px, resolution_px)}
+    for width in range(GRID_PX, 2 * resolution_px + 1, GRID_PX):
+        height = area // width // GRID_PX * GRID_PX
+        if height and max(width, height) <= LONGEST_RATIO * min(width, height):
+            shapes |= {(width, height), (height, width)}
+    return sorted(shape for shape in shapes if shape[0] * shape[1] > 0.75 * area)
+
+
+def assign_shapes(sizes: Sequence[Shape], resolution_px: int, batch_size: int) -> list[Shape]:
+    """Return the training shape of each picture.
+
+    The shape nearest in log aspect ratio is taken. A bucket with fewer pictures than one batch would show them far more
+    often than the others, so it is merged into its nearest neighbour, thinnest first.
+    """
+    shapes = list_shapes(resolution_px)
+    chosen = [nearest_shape(size, shapes) for size in sizes]
+    while True:
+        counts = Counter(chosen)
+        thin = sorted((count, shape) for shape, count in counts.items() if count < batch_size)
+        if not thin or len(counts) == 1:
+            return chosen
+        merged = thin[0][1]
+        target = nearest_shape(merged, [shape for shape in counts if shape != merged])
+        chosen = [target if shape == merged else shape for shape in chosen]
+
+
+def nearest_shape(size: Shape, shapes: Sequence[Shape]) -> Shape:
+    """Return the shape whose aspect ratio is nearest on a log scale; of equals, the smaller."""
+    ratio = math.log(size[0] / size[1])
+    return min(shapes, key=lambda shape: (abs(math.log(shape[0] / shape[1]) - ratio), shape))

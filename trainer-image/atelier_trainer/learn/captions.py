@@ -1,0 +1,66 @@
+"""What a picture is called in training: trigger and caption, or a phrasing where there is no caption.
+
+In: captions as the dataset has them. Out: the text that the encoders read. Pure text; knows no model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PHRASINGS = (
+    "{}",
+    "a picture of {}",
+    "a photo of {}",
+    "an image of {}",
+    "a close view of {}",
+    "a wide view of {}",
+    "a bright photo of {}",
+    "a dark photo of {}",
+    "a detailed picture of {}",
+    "a simple picture of {}",
+    "a sharp photo of {}",
+    "a soft photo of {}",
+    "a centred view of {}",
+    "a cropped photo of {}",
+    "a clean picture of {}",
+    "a good photo of {}",
+    "one picture of {}",
+    "a drawing or photo of {}",
+    "a view showing {}",
+    "here is {}",
+)
+"""Twenty plain frames for a placeholder. The method is that of Gal et al. 2022 (textual inversion): the text around the
+placeholder varies, so that its vectors carry the concept and not the sentence. The sentences are our own."""
+
+
+def put_trigger(trigger: str, text: str) -> str:
+    """Return the text with the trigger before it, unless the text holds it already.
+
+    `TKXW` and `a teapot` give `TKXW, a teapot`; an empty text gives the trigger alone.
+    """
+    if not trigger or trigger in text:
+        return text
+    return f"{trigger}, {text}" if text else trigger
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How a method speaks of a picture."""
+
+    trigger: str
+    """Caption prefix or placeholder; may be empty."""
+    phrasings: tuple[str, ...] = ()
+    """Frames for pictures without a caption; empty: they are called by the trigger alone."""
+
+    def word(self, caption: str | None, pick: int = 0) -> str:
+        """Return the text for one picture.
+
+        Args:
+            caption: the dataset's caption; None or blank: there is none.
+            pick: which phrasing to take where there is no caption; 0 is the one used for measuring.
+        """
+        if caption and caption.strip():
+            return put_trigger(self.trigger, caption.strip())
+        if self.phrasings:
+            return self.phrasings[pick % len(self.phrasings)].format(self.trigger)
+        return self.trigger

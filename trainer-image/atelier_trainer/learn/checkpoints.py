@@ -1,0 +1,90 @@
+"""A checkpoint: the model file of a step together with its sample pictures and its held-out loss, in one folder.
+
+Equal weights give an equal folder, byte for byte: no dates, sorted headers, fixed noise. Step 0 is the base model: it
+has pictures and losses, but no file, and cannot be selected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from atelier_contract.inputs import TrainingInput
+from atelier_contract.manifests import CheckpointManifest, ModelFile, SampleFile
+from atelier_contract.settings import Settings
+from atelier_trainer.learn.evaluation import Measured, measure_loss
+from atelier_trainer.learn.families.base import Family, Pause
+from atelier_trainer.learn.files import describe_file
+from atelier_trainer.learn.metadata import build_metadata
+from atelier_trainer.learn.methods.base import Method
+from atelier_trainer.learn.prompts import PromptEncoder
+from atelier_trainer.learn.sampling import draw_samples
+from atelier_trainer.learn.tensor_files import write_tensors
+
+MODEL_FILE = "model.safetensors"
+SAMPLES = "samples"
+
+
+@dataclass(frozen=True)
+class CheckpointWriter:
+    """Writes the checkpoints of one run."""
+
+    told: TrainingInput
+    settings: Settings
+    family: Family
+    method: Method
+    encoder: PromptEncoder
+    prompts: Sequence[str]
+    measured: Sequence[Measured]
+    is_held_out: bool
+    """Whether what is measured was kept out of training."""
+
+    def write(self, folder: Path, step: int, pause: Pause) -> CheckpointManifest:
+        """Write a step's checkpoint into a new folder and return its manifest.
+
+        Raises:
+            Interrupted: by `pause`; the folder is then incomplete and of no use.
+        """
+        (folder / SAMPLES).mkdir(parents=True)
+        self.family.denoiser.eval()
+        files = [] if step == 0 else [self._write_model(folder, step)]
+        loss = measure_loss(self.family, self.encoder.encode, self.measured, pause)
+        empty = measure_loss(self.family, self.encoder.encode, self.measured, pause, text="") if step == 0 else None
+        samples = self._write_samples(folder, pause)
+        self.family.denoiser.train()
+        return CheckpointManifest(
+            step=step,
+            run_identity=self.told.run_identity,
+            type=self.told.type,
+            architecture=self.family.architecture,
+            files=files,
+            samples=samples,
+            held_out_loss=loss,
+            empty_caption_loss=empty,
+            loss_name="heldOutLoss" if self.is_held_out else "probeLoss",
+        )
+
+    def _write_model(self, folder: Path, step: int) -> ModelFile:
+        tensors = self.method.export()
+        metadata = build_metadata(
+            self.told, self.family, self.method, tensors, resolution_px=self.settings.resolution, step=step
+        )
+        write_tensors(folder / MODEL_FILE, tensors, metadata)
+        return ModelFile(role=self.method.type, **describe_file(folder, MODEL_FILE))
+
+    def _write_samples(self, folder: Path, pause: Pause) -> list[SampleFile]:
+        drawn = draw_samples(
+            self.family,
+            self.encoder.encode,
+            self.prompts,
+            self.settings.validation,
+            pause,
+            resolution_px=self.settings.resolution,
+        )
+        entries = []
+        for index, picture in enumerate(drawn):
+            name = f"{SAMPLES}/{index}.png"
+            picture.save(folder / name)
+            entries.append(SampleFile(prompt=index, **describe_file(folder, name)))
+        return entries

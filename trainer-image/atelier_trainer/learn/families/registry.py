@@ -1,0 +1,41 @@
+"""Which families this release trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from atelier_contract.architectures import FACTS, Architecture
+from atelier_trainer.errors import InvalidInput
+from atelier_trainer.learn.families.base import Family
+from atelier_trainer.learn.families.stable_diffusion_1 import StableDiffusion1
+
+FAMILIES = {Architecture.STABLE_DIFFUSION_1: StableDiffusion1}
+
+
+def check_trainable(architecture: Architecture) -> None:
+    """Refuse a family that this release does not train.
+
+    Raises:
+        InvalidInput: no such family here yet.
+    """
+    if architecture not in FAMILIES:
+        trained = ", ".join(FACTS[known].title for known in FAMILIES)
+        raise InvalidInput(
+            f"this release does not train {FACTS[architecture].title} models: "
+            f"set spec.baseModel to a base of a family it trains ({trained})"
+        )
+
+
+def load_family(
+    architecture: Architecture, folder: Path, device: torch.device, denoiser_dtype: torch.dtype, layout: str
+) -> Family:
+    """Load a base model.
+
+    Raises:
+        InvalidInput: this release does not train the family.
+        BaseModelUnusable: the folder does not hold such a model.
+    """
+    check_trainable(architecture)
+    return FAMILIES[architecture](folder, device, denoiser_dtype, layout)

@@ -1,0 +1,107 @@
+"""What is kept and when: a state every five minutes and before each checkpoint, a checkpoint every N steps and last.
+
+The state goes first, so that a pod which dies while it samples loses the sampling and not the steps: the next attempt
+finds the state of that step without a checkpoint and makes it before it goes on. Nothing that is not finite is saved.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from atelier_contract.identity import name_checkpoint
+from atelier_trainer.errors import Diverged
+from atelier_trainer.learn.checkpoints import CheckpointWriter
+from atelier_trainer.learn.execution import Execution
+from atelier_trainer.learn.families.base import Pause
+from atelier_trainer.learn.gradients import GradientComputer
+from atelier_trainer.learn.progress import Progress
+from atelier_trainer.learn.state import write_state
+from atelier_trainer.records import Clock, Recorder
+
+STATE_SECONDS = 300.0
+"""Longest stretch of training that a lost pod costs (DESIGN: at most five minutes)."""
+
+
+@dataclass
+class Keeper:
+    """Keeps the states and checkpoints of one attempt."""
+
+    writer: CheckpointWriter
+    optimizer: torch.optim.Optimizer
+    gradients: GradientComputer
+    execution: Execution
+    recorder: Recorder
+    progress: Progress
+    clock: Clock
+    pause: Pause
+    scratch: Path
+    kept_steps: set[int]
+    """Steps whose checkpoint is whole in the store: the first whole manifest of a step wins."""
+
+    def __post_init__(self) -> None:
+        """Start the clock of states."""
+        self._state_step = self.progress.from_step
+        self._state_time = self.clock()
+        self._has_recorded = False
+
+    def keep_due(self, step: int) -> None:
+        """Keep whatever is due after a step, or at the start of an attempt."""
+        settings = self.writer.settings
+        if step % settings.every_steps == 0 or step == settings.steps:
+            self.keep_checkpoint(step)
+        elif self.clock() - self._state_time >= STATE_SECONDS:
+            self.keep_state(step)
+
+    def keep_state(self, step: int) -> None:
+        """Write the state of a step, unless it is the one this attempt came from or wrote last.
+
+        Raises:
+            Diverged: losses or weights are not finite; nothing was written.
+        """
+        losses = self.progress.losses.read(step)
+        if step == self._state_step:
+            return
+        self._settle_execution()
+        parameters = self.writer.method.named_parameters()
+        if not all(bool(torch.isfinite(parameter).all()) for parameter in parameters.values()):
+            raise Diverged(f"weights are no longer finite at step {step}: lower spec.learningRate")
+        folder = self.scratch / "states" / name_checkpoint(step)
+        identity = self.writer.told.run_identity
+        manifest = write_state(folder, step, parameters, self.optimizer, losses, run_identity=identity)
+        self.recorder.record_state(folder, manifest)
+        self._state_step, self._state_time = step, self.clock()
+
+    def keep_checkpoint(self, step: int) -> None:
+        """Write state and checkpoint of a step, the checkpoint unless it is whole already."""
+        if step in self.kept_steps:
+            self.keep_state(step)
+            return
+        self.progress.enter("Checkpointing")
+        self.keep_state(step)
+        folder = self.scratch / "checkpoints" / name_checkpoint(step)
+        manifest = self.writer.write(folder, step, self.pause)
+        self.recorder.record_checkpoint(folder, manifest)
+        self.kept_steps.add(step)
+        self.progress.note_checkpoint(manifest)
+        self.progress.enter("Training")
+
+    def _settle_execution(self) -> None:
+        """Record how the first attempt computes, or notice that this one could not go on as the first did.
+
+        It is done before a state is written, not at the start: only then is it known which micro-batch fits, and only a
+        state makes it matter.
+        """
+        manifest = self.execution.manifest
+        if manifest.micro_batch != self.gradients.micro_batch:
+            size = self.gradients.micro_batch
+            accumulation = -(-self.writer.settings.batch_size // size)
+            manifest = manifest.model_copy(update={"micro_batch": size, "accumulation": accumulation})
+            if not self.execution.is_first:
+                self.progress.exact = False
+                self.progress.warn(f"not exact: memory suffices for {size} pictures at a time, fewer than at first")
+        if self.execution.is_first and not self._has_recorded:
+            self.recorder.record_execution(manifest)
+            self._has_recorded = True

@@ -1,0 +1,144 @@
+"""How far a run is, in the contract's words: counts what happens and tells a `Reporter` about twice a second.
+
+Knows the clock it is given and nothing of models. Nothing that is told here decides anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from atelier_contract.inputs import TrainingInput
+from atelier_contract.manifests import CheckpointManifest
+from atelier_contract.progress import CheckpointRow, Phase, ProgressReport
+from atelier_trainer.learn.losses import LossWindow
+from atelier_trainer.records import Clock, Reporter
+
+REPORT_SECONDS = 0.5
+MOST_WARNINGS = 16
+FAIR_SHARE = 0.25
+"""Part of the training time that samples and evaluation may take before it is worth a warning."""
+
+
+@dataclass
+class Progress:
+    """The live account of one attempt."""
+
+    reporter: Reporter
+    clock: Clock
+    told: TrainingInput
+    attempt: str
+    total_steps: int
+    every_steps: int
+    batch_size: int
+    from_step: int
+    losses: LossWindow
+    steps_per_epoch: int = 1
+    exact: bool = True
+    warnings: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Start the clocks."""
+        self.step = self.from_step
+        self._phase: Phase = "Starting"
+        self._since = self._reported = self.clock()
+        self._seconds: dict[str, float] = {}
+        self._rows: dict[int, CheckpointRow] = {}
+        self._made = 0
+        self._baseline: CheckpointManifest | None = None
+
+    def enter(self, phase: Phase) -> None:
+        """Say that another phase begins."""
+        self._settle()
+        self._phase = phase
+        self.reporter.phase(phase)
+        self.report()
+
+    def warn(self, sentence: str) -> None:
+        """Add a sentence for people, once."""
+        if sentence not in self.warnings and len(self.warnings) < MOST_WARNINGS:
+            self.warnings.append(sentence)
+
+    def note_step(self, step: int) -> None:
+        """Say that a step is done; reports if the last report is old enough."""
+        self.step = step
+        if self.clock() - self._reported >= REPORT_SECONDS:
+            self.report()
+
+    def note_checkpoint(self, manifest: CheckpointManifest, *, is_new: bool = True) -> None:
+        """Say that a checkpoint is made, or was there already."""
+        self._rows[manifest.step] = build_row(manifest)
+        self._made += is_new
+        if manifest.step == 0:
+            self._baseline = manifest
+        self._settle()
+        self._warn_of_share()
+
+    def report(self) -> None:
+        """Tell how far things are. Raises Diverged when the losses read for it are not sane."""
+        self._settle()
+        self._reported = self._since
+        losses = self.losses.read(self.step)
+        self.reporter.report(
+            ProgressReport(
+                run_identity=self.told.run_identity,
+                attempt=self.attempt,
+                phase=self._phase,
+                step=self.step,
+                total_steps=self.total_steps,
+                from_step=self.from_step,
+                epoch=self.step // self.steps_per_epoch,
+                loss=sum(losses) / len(losses) if losses else None,
+                images_per_second=self._images_per_second(),
+                remaining_seconds=self._remaining_seconds(),
+                exact=self.exact,
+                baseline_loss=self._baseline.held_out_loss if self._baseline else None,
+                empty_caption_loss=self._baseline.empty_caption_loss if self._baseline else None,
+                phase_seconds={phase: round(seconds, 3) for phase, seconds in self._seconds.items()},
+                checkpoints=[self._rows[step] for step in sorted(self._rows)],
+                warnings=self.warnings,
+            )
+        )
+
+    def _settle(self) -> None:
+        """Add the time since the last call to the present phase."""
+        now = self.clock()
+        self._seconds[self._phase] = self._seconds.get(self._phase, 0.0) + now - self._since
+        self._since = now
+
+    def _seconds_per_step(self) -> float | None:
+        done = self.step - self.from_step
+        return self._seconds.get("Training", 0.0) / done if done else None
+
+    def _images_per_second(self) -> float | None:
+        seconds = self._seconds_per_step()
+        return round(self.batch_size / seconds, 3) if seconds else None
+
+    def _remaining_seconds(self) -> int | None:
+        per_step = self._seconds_per_step()
+        if per_step is None:
+            return None
+        left = self.total_steps - self.step
+        checkpoints_left = -(-self.total_steps // self.every_steps) - self.step // self.every_steps
+        return round(left * per_step + max(0, checkpoints_left) * self._seconds_per_checkpoint())
+
+    def _seconds_per_checkpoint(self) -> float:
+        return self._seconds.get("Checkpointing", 0.0) / self._made if self._made else 0.0
+
+    def _warn_of_share(self) -> None:
+        per_step = self._seconds_per_step()
+        if per_step and self._seconds_per_checkpoint() > FAIR_SHARE * self.every_steps * per_step:
+            self.warn(
+                "samples and evaluation take more than a quarter of the training time: raise checkpoints.everySteps, "
+                "or lower validation.samplerSteps or the number of validation.prompts"
+            )
+
+
+def build_row(manifest: CheckpointManifest) -> CheckpointRow:
+    """Return the row by which a checkpoint is told of; step 0 has no file and an empty digest."""
+    return CheckpointRow(
+        step=manifest.step,
+        bytes=manifest.bytes,
+        sha256=manifest.files[0].sha256 if manifest.files else "",
+        held_out_loss=manifest.held_out_loss,
+        samples=len(manifest.samples),
+    )

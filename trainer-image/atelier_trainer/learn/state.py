@@ -1,0 +1,86 @@
+"""A state: everything a resume needs, as safetensors and JSON.
+
+It holds the trained weights in float32, the optimiser's moments and every number of its own, and the recent losses.
+There is no random state in it because there is none in the loop. Never pickle: a state lies in the user's bucket, and
+reading it must not be able to run anything.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from atelier_contract.manifests import FileEntry, StateManifest
+from atelier_trainer.errors import InvalidInput
+from atelier_trainer.learn.files import describe_file
+from atelier_trainer.learn.methods.base import Method
+from atelier_trainer.learn.optimizer import join_state, split_state
+from atelier_trainer.learn.tensor_files import write_tensors
+from atelier_trainer.records import LocalState
+
+WEIGHTS = "weights.safetensors"
+MOMENTS = "moments.safetensors"
+NUMBERS = "numbers.json"
+
+
+def write_state(
+    folder: Path,
+    step: int,
+    parameters: Mapping[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    losses: list[float],
+    *,
+    run_identity: str,
+) -> StateManifest:
+    """Write a state's files into a new folder and return its manifest."""
+    folder.mkdir(parents=True)
+    weights = {name: p.detach().to("cpu", torch.float32, copy=True) for name, p in parameters.items()}
+    moments, numbers = split_state(optimizer)
+    write_tensors(folder / WEIGHTS, weights, {})
+    write_tensors(folder / MOMENTS, moments, {})
+    (folder / NUMBERS).write_text(json.dumps({"optimizer": numbers, "losses": losses, "step": step}, sort_keys=True))
+    files = [FileEntry(**describe_file(folder, name)) for name in (WEIGHTS, MOMENTS, NUMBERS)]
+    return StateManifest(step=step, run_identity=run_identity, files=files)
+
+
+def read_state(
+    state: LocalState, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
+) -> list[float]:
+    """Set weights and optimiser from a state; return the recent losses.
+
+    Raises:
+        InvalidInput: the state holds other parameters than this run trains.
+    """
+    weights = load_file(state.folder / WEIGHTS)
+    shapes = {name: tuple(p.shape) for name, p in parameters.items()}
+    if {name: tuple(tensor.shape) for name, tensor in weights.items()} != shapes:
+        raise InvalidInput(
+            f"the state of step {state.manifest.step} was written for other settings: start the run anew (runId)"
+        )
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(weights[name])
+    numbers = json.loads((state.folder / NUMBERS).read_text())
+    join_state(optimizer, load_file(state.folder / MOMENTS), numbers["optimizer"])
+    return [float(loss) for loss in numbers["losses"]]
+
+
+def load_model(path: Path, method: Method) -> None:
+    """Set what is trained from a model file of another run (`spec.startFrom`); the optimiser begins anew.
+
+    Raises:
+        InvalidInput: the file is not safetensors, or was trained with other settings.
+    """
+    try:
+        tensors = load_file(path)
+    except SafetensorError as error:
+        raise InvalidInput(
+            f"startFrom: {path.name} is not a safetensors file: choose a published checkpoint"
+        ) from error
+    method.load(tensors)
