@@ -1,0 +1,160 @@
+"""After training: the selection is awaited, published, verified; then, after the grace time, the rest is deleted.
+
+Order is everything here. Nothing is deleted before every selected checkpoint is published with the digest that was
+recorded for it; the grace time begins when a selection is first seen and begins again when it changes; `startedAt` and
+the rows to delete are written before the Job that deletes them is created, and from then on only those rows go.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from atelier_contract.base import digest_of
+from atelier_contract.identity import name_checkpoint
+from atelier_contract.inputs import PublishInput
+from atelier_contract.layout import NamespaceLayout
+from atelier_contract.names import KEY_INVOKEAI_TOKEN
+from atelier_contract.reasons import Condition, Reason, State
+from atelier_contract.roles import Role
+from atelier_contract.termination import PublishedRow, TerminationReport
+from atelier_contract.training_job_status import ModelStatus, TrainingJobStatus
+from atelier_operator.plan import conditions
+from atelier_operator.plan.checkpoints import find_rows, mark_states
+from atelier_operator.plan.children import Child, Token
+from atelier_operator.plan.collection import begin_collection, follow_collection, set_clock
+from atelier_operator.plan.errands import Errand, explain_errand, look_after_errand
+from atelier_operator.plan.inputs import build_publish_input
+from atelier_operator.plan.instants import read_time, seconds_between
+from atelier_operator.plan.launching import launch
+from atelier_operator.plan.look import Look
+from atelier_operator.plan.run_children import build_errand_child
+from atelier_operator.plan.selection import Choice, judge_selection
+from atelier_operator.plan.state import Verdict
+
+_WEIGHTS = ".safetensors"
+
+
+def record_selection(look: Look, status: TrainingJobStatus) -> tuple[TrainingJobStatus, Choice]:
+    """Return the status with the selection judged and marked, and the selection."""
+    choice = judge_selection(look, status)
+    if not _is_settled(status):
+        status = look.claim(status, Condition.SELECTION_VALID, choice.valid, choice.reason, choice.message)
+    wanted = frozenset(choice.names) if choice.reason is not Reason.FINALIZE_AT_CREATION else frozenset()
+    return mark_states(status, wanted), choice
+
+
+def decide_finalizing(look: Look, status: TrainingJobStatus, choice: Choice) -> Verdict:
+    """Return the verdict of a run whose training is complete.
+
+    Args:
+        look: this look.
+        status: with the selection recorded.
+        choice: the selection.
+    """
+    if conditions.is_true(status, Condition.FINALIZED):
+        return Verdict(status, State.FINALIZED, _explain_end(status))
+    if status.collection is not None and status.collection.started_at is not None:
+        return follow_collection(look, status)
+    if not choice.acts:
+        status = status.model_copy(update={"collection": None})
+        status = look.claim(status, Condition.FINALIZED, False, Reason.NOT_ASKED, "")
+        return Verdict(status, State.AWAITING_SELECTION, _explain_wait(status, choice))
+    status = set_clock(look, status, choice)
+    status = look.claim(status, Condition.FINALIZED, False, Reason.IN_PROGRESS, "")
+    status, unfinished = _publish(look, status, choice)
+    if unfinished is not None:
+        return unfinished
+    clock = status.collection
+    wait = seconds_between(look.now, read_time(clock.not_before)) if clock else 0.0
+    if clock is not None and wait > 0:
+        message = (
+            f"{clock.checkpoints} unselected checkpoints are deleted after {clock.not_before}: until then the"
+            " selection can change"
+        )
+        return Verdict(status, State.COLLECTING, message, look_again_seconds=wait)
+    return begin_collection(look, status, choice)
+
+
+def _publish(look: Look, status: TrainingJobStatus, choice: Choice) -> tuple[TrainingJobStatus, Verdict | None]:
+    """Return the status with what is published, and a verdict unless every selected checkpoint is."""
+    rows = [row for row in status.checkpoints or [] if row.name in choice.names]
+    if all(row.state == "Published" for row in rows):
+        return status, None
+    document = build_publish_input(look, status, rows)
+    errand = look_after_errand(look, status, Role.PUBLISH, digest_of(document.as_json()))
+    if errand.report is not None:
+        problem = _find_unverified(status, choice, errand.report)
+        if not problem:
+            status = mark_states(_take_models(look, status, errand.report), frozenset(choice.names))
+            return _claim_installed(look, status, errand.report), None
+        errand = replace(errand, report=None, problem=problem, failures=errand.failures + 1, wait_seconds=0.0)
+    status = status.model_copy(update={"failures": errand.failures or None})
+    verdict = explain_errand(look, status, errand, State.PUBLISHING, Reason.PUBLISH_FAILED)
+    if errand.running is not None or errand.wait_seconds is not None:
+        return status, verdict
+    return status, launch(look, verdict, _build_publish_child(look, errand, document))
+
+
+def _build_publish_child(look: Look, errand: Errand, document: PublishInput) -> Child:
+    invoke_ai = look.spec.publish.invoke_ai if look.spec.publish else None
+    credentials = invoke_ai.credentials_secret_ref if invoke_ai else None
+    token = Token(credentials.name, KEY_INVOKEAI_TOKEN) if credentials else None
+    return build_errand_child(look, Role.PUBLISH, errand.name, document, token=token)
+
+
+def _find_unverified(status: TrainingJobStatus, choice: Choice, report: TerminationReport) -> str:
+    """Return which selected checkpoint was not published as it was recorded; empty: all were."""
+    published = {row.step: row for row in report.publish.models} if report.publish else {}
+    for row in status.checkpoints or []:
+        if row.name not in choice.names:
+            continue
+        made = published.get(row.step)
+        if made is None:
+            return f"publish did not report {row.name}: nothing is deleted before it is published"
+        if not made.sha256.startswith(row.sha256):
+            return f"{row.name} was published with another digest than the recorded one: nothing is deleted"
+    return ""
+
+
+def _take_models(look: Look, status: TrainingJobStatus, report: TerminationReport) -> TrainingJobStatus:
+    """Return the status with the published models listed, and no failure counted any more."""
+    models = {model.checkpoint: model for model in status.models or []}
+    for row in report.publish.models if report.publish else []:
+        models[name_checkpoint(row.step)] = _describe_model(look, status, row)
+    listed = [models[name] for name in sorted(models)]
+    return status.model_copy(update={"models": listed, "failures": None})
+
+
+def _describe_model(look: Look, status: TrainingJobStatus, row: PublishedRow) -> ModelStatus:
+    """Return a published model; its key is told without the bucket's own prefix, which only the Secret knows."""
+    run = NamespaceLayout(look.meta.namespace).run(look.meta.name, status.run_identity or "")
+    key = run.model(look.slug, row.step, row.sha256, _WEIGHTS)
+    stem = key.rpartition("/")[2].removesuffix(_WEIGHTS)
+    return ModelStatus(name=stem, checkpoint=name_checkpoint(row.step), key=key, sha256=row.sha256, bytes=row.bytes)
+
+
+def _claim_installed(look: Look, status: TrainingJobStatus, report: TerminationReport) -> TrainingJobStatus:
+    """Return the status with Installed where the user asked for it; it never blocks what follows."""
+    if look.spec.publish is None or look.spec.publish.invoke_ai is None:
+        return status
+    installed = report.reason is Reason.COMPLETED and not report.message
+    reason = Reason.AS_EXPECTED if installed else Reason.PUBLISH_FAILED
+    return look.claim(status, Condition.INSTALLED, installed, reason, report.message)
+
+
+def _is_settled(status: TrainingJobStatus) -> bool:
+    """Return whether the selection can no longer change anything: deletion has started."""
+    return status.collection is not None and status.collection.started_at is not None
+
+
+def _explain_wait(status: TrainingJobStatus, choice: Choice) -> str:
+    if choice.valid is False:
+        return choice.message
+    count = len(find_rows(status, "Available", "Selected"))
+    if not count:
+        return "the run ended before its first checkpoint: there is nothing to select"
+    return "look at the checkpoints, select the ones to keep in spec.selection, then finalize"
+
+
+def _explain_end(status: TrainingJobStatus) -> str:
+    return f"{status.kept or '0/0'} checkpoints are published; {status.reclaimed_bytes or 0} bytes were freed"
