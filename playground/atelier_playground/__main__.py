@@ -81,7 +81,7 @@ def _follow(log: Path, owner: subprocess.Popen[bytes]) -> None:
 
 
 def _serve(bare: bool) -> int:
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    signal.signal(signal.SIGTERM, _leave)
     cluster = Cluster(directory=_DIRECTORY, report=lambda line: print(line, flush=True))
     _write_owner(cluster, is_ready=False)
     try:
@@ -95,6 +95,11 @@ def _serve(bare: bool) -> int:
     finally:
         (_DIRECTORY / "owner.json").unlink()
     return 0
+
+
+def _leave(number: int, frame: object) -> None:
+    del number, frame
+    sys.exit(0)
 
 
 def _write_owner(cluster: Cluster, is_ready: bool) -> None:

@@ -90,6 +90,7 @@ class Api:
         """Apply one object on the server's side, taking over fields that others own.
 
         Args:
+            document: the object.
             namespace: where a namespaced object goes that names no namespace itself.
         """
         metadata = document["metadata"]

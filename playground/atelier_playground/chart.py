@@ -1,4 +1,4 @@
-"""Helm releases in a playground: a chart installed, upgraded and removed as a user would, without the `helm` program."""
+"""Helm releases in a playground: installed, upgraded and removed as a user would, without the `helm` program."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ def install_chart(
     """Install a chart, or upgrade the release when it is there already.
 
     Args:
+        kubeconfig: whose rights are used.
+        chart: the chart's directory.
+        release: the release's name.
         namespace: the release's namespace; made when missing.
         values: what differs from the chart's own values.
 

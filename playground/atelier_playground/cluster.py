@@ -18,8 +18,8 @@ from types import TracebackType
 from typing import Any, Self
 
 import yaml
-from atelier_contract import names
 
+from atelier_contract import names
 from atelier_playground.api import Api, Object, read_conditions, wait_for
 from atelier_playground.binaries import Report, build_control_plane, find_kubectl, find_sandbox
 from atelier_playground.chart import install_chart
@@ -242,7 +242,9 @@ class Cluster:
             values: what differs from the chart's own values.
             timeout_seconds: how long the operator may take to become ready.
         """
-        install_chart(self.kubeconfig, CHECKOUT / "charts" / "atelier", RELEASE, SYSTEM_NAMESPACE, values)
+        # Pods of a playground have loopback addresses, which a Service may not lead to.
+        given = {"metrics": {"service": False}, **(values or {})}
+        install_chart(self.kubeconfig, CHECKOUT / "charts" / "atelier", RELEASE, SYSTEM_NAMESPACE, given)
         wait_for(
             self._is_operator_available,
             "the operator's Deployment is available",

@@ -70,7 +70,7 @@ def build_system_image(entry_point: Sequence[str] = ("/bin/sh",)) -> Image:
     links = {}
     for path in _MERGED_PATHS:
         if Path(path).is_symlink():
-            links[path] = os.readlink(path)
+            links[path] = str(Path(path).readlink())
         elif Path(path).exists():
             mounts[path] = path
     environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": "/home/nonroot"}

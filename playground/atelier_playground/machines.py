@@ -59,7 +59,7 @@ class Machine:
         )
         path = self.directory / "settings.json"
         write_settings(path, settings)
-        command = [sys.executable, "-m", "atelier_playground.node", path]
+        command: list[str | Path] = [sys.executable, "-m", "atelier_playground.node", path]
         log = self.directory / "node.log"
         # SIGKILL on the owner's death, because a lost node is a stopped process, which no other signal ends.
         self._child = Child(f"node {self.name}", command, log, death_signal=signal.SIGKILL)

@@ -47,7 +47,7 @@ class S3Server:
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         self._port = choose_port()
-        command = [
+        command: list[str | Path] = [
             *(find_rclone(), "serve", "s3", self.directory),
             *("--addr", f"127.0.0.1:{self._port}", "--auth-key", f"{self.access_key},{self.secret_key}"),
             # No settings of the person's own rclone, and no listing older than the last write.
@@ -162,7 +162,7 @@ def _build_handler(proxy: FlakyProxy, upstream: str) -> type[http.server.BaseHTT
 
         do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _pass  # noqa: N815  # names that http.server looks for
 
-        def log_message(self, format: str, *arguments: object) -> None:
+        def log_message(self, *arguments: object) -> None:
             """Say nothing: a test's own output is enough."""
 
     return Handler

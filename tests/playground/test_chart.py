@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from atelier_playground.chart import ChartRefused, install_chart, uninstall_chart
 from atelier_playground.cluster import Cluster
 
@@ -17,7 +18,8 @@ def chart(tmp_path: Path) -> Path:
     (tmp_path / "templates").mkdir()
     (tmp_path / "Chart.yaml").write_text("apiVersion: v2\nname: small\nversion: 0.1.0\n")
     (tmp_path / "values.yaml").write_text("colour: blue\n")
-    body = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: small}\ndata: {colour: {{ required `no colour` .Values.colour }}}\n"
+    body = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: small}\n"
+    body += "data: {colour: {{ required `no colour` .Values.colour }}}\n"
     (tmp_path / "templates" / "map.yaml").write_text(body)
     return tmp_path
 

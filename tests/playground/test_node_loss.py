@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+
 from atelier_playground.api import Object, wait_for
 from atelier_playground.cluster import Cluster
 from cluster import SPARE_NODES
@@ -73,7 +76,6 @@ def test_eviction_ends_a_pod_in_order(cluster: Cluster, namespace: str):
 def is_running(program: int) -> bool:
     """Whether a process is there and no zombie."""
     try:
-        with open(f"/proc/{program}/stat") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+        return Path(f"/proc/{program}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from atelier_playground.api import wait_for
 from atelier_playground.cluster import Cluster
 from atelier_playground.errors import ApiError
@@ -53,7 +54,7 @@ class TestSandbox:
         assert read_termination(pod)["message"] == "it broke\n"
 
     def test_container_sees_only_its_image(self, cluster: Cluster, namespace: str):
-        """Nothing of the machine but the image's view and the pod's own mounts is there, and the root refuses writes."""
+        """Nothing of the machine but the image's view and the pod's mounts is there, and the root refuses writes."""
         script = "ls / > /dev/termination-log; touch /etc/x 2>/dev/null && exit 1; test -w /tmp && exit 2; exit 0"
         ended = read_termination(run_to_end(cluster, namespace, build_pod("alone", script)))
         entries = set(ended["message"].split()) - {"bin", "sbin", "lib", "lib64"}
@@ -104,9 +105,7 @@ class TestImages:
         from atelier_playground.images import build_system_image
 
         cluster.api.create(build_pod("patient", "exit 0", "atelier.test/late:1"), namespace)
-        wait_for(
-            lambda: read_waiting_reason(read_pod(cluster.api, namespace, "patient")) is not None, "the pod waits"
-        )
+        wait_for(lambda: read_waiting_reason(read_pod(cluster.api, namespace, "patient")) is not None, "the pod waits")
         cluster.add_image("atelier.test/late", build_system_image())
         wait_for_phase(cluster.api, namespace, "patient", "Succeeded")
 
@@ -218,7 +217,9 @@ class TestVolumes:
         cluster.api.create(claim, namespace)
         container = {"volumeMounts": [{"name": "disk", "mountPath": "/disk"}]}
         volume = {"name": "disk", "persistentVolumeClaim": {"claimName": "disk"}}
-        run_to_end(cluster, namespace, build_pod("writes", "echo kept > /disk/f", container=container, volumes=[volume]))
+        run_to_end(
+            cluster, namespace, build_pod("writes", "echo kept > /disk/f", container=container, volumes=[volume])
+        )
         script = "cat /disk/f > /dev/termination-log"
         reader = build_pod("reads", script, container=container, volumes=[volume])
         assert read_termination(run_to_end(cluster, namespace, reader))["message"] == "kept\n"

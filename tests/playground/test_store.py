@@ -9,9 +9,10 @@ from pathlib import Path
 
 import boto3
 import pytest
-from atelier_playground.s3 import FlakyProxy, S3Server
 from botocore.config import Config
 from botocore.exceptions import ClientError
+
+from atelier_playground.s3 import FlakyProxy, S3Server
 
 BUCKET = "atelier"
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
+
 from atelier_playground.cluster import Cluster, Plan
 from atelier_playground.controlplane import Patience
 from atelier_playground.images import build_python_image, build_system_image

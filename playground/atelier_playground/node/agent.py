@@ -22,6 +22,7 @@ from atelier_playground.node.pod import Pod
 from atelier_playground.node.presence import ADDRESS, Presence
 from atelier_playground.node.settings import Settings
 from atelier_playground.node.sources import Place
+from atelier_playground.node.supervision import Surroundings
 
 _log = logging.getLogger(__name__)
 
@@ -79,16 +80,17 @@ class Agent:
         if uid in self._pods:
             self._pods[uid].update(pod)
             return
-        one = Pod(
-            self._client,
-            self._bubblewrap,
-            Path(self._settings.images),
-            self._directory / "pods" / uid,
-            pod,
-            # A pod keeps the address that an earlier life of this node gave it: the API does not let it change.
-            Place(self._settings.name, pod.get("status", {}).get("podIP") or self._choose_address()),
-            self._settings.restart_seconds,
+        # A pod keeps the address that an earlier life of this node gave it: the API does not let it change.
+        address = pod.get("status", {}).get("podIP") or self._choose_address()
+        surroundings = Surroundings(
+            client=self._client,
+            bubblewrap=self._bubblewrap,
+            images=Path(self._settings.images),
+            directory=self._directory / "pods" / uid,
+            place=Place(self._settings.name, address),
+            restart_seconds=self._settings.restart_seconds,
         )
+        one = Pod(surroundings, pod)
         self._pods[uid] = one
         one.update(pod)
         self._tasks[uid] = asyncio.create_task(one.run())

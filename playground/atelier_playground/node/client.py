@@ -13,7 +13,7 @@ import random
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 
@@ -51,7 +51,7 @@ class Client:
         self._trust = ssl.create_default_context(cadata=authority)
         self._token: str = document["users"][0]["user"]["token"]
 
-    async def __aenter__(self) -> Client:
+    async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             self.server,
             # Without a limit, because every watched object holds a connection.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
+import datetime as dt
 import json
 import os
 import signal
@@ -32,7 +32,7 @@ _MEMORY_POLL_SECONDS = 1.0
 
 def now() -> str:
     """This moment, as the API writes it."""
-    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def build_termination(
@@ -169,9 +169,8 @@ class Run:
             )
         finally:
             os.close(writing)
-        with open(reading, "rb") as report:
-            # Ends when bubblewrap has closed its end: at once, or when it has failed.
-            text = await asyncio.get_running_loop().run_in_executor(None, report.read)
+        # Ends when bubblewrap has closed its end: at once, or when it has failed.
+        text = await asyncio.to_thread(_read_all, reading)
         if not text:
             await self._process.wait()
             return None
@@ -230,6 +229,12 @@ def _pass_options(words: Sequence[str]) -> Iterator[int]:
         os.close(descriptor)
 
 
+def _read_all(descriptor: int) -> bytes:
+    """Read a file descriptor to its end, and close it."""
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read()
+
+
 def _read_end(path: Path, limit: int) -> str:
     """The last `limit` bytes of a file, as the kubelet reads messages."""
     with path.open("rb") as file:
@@ -246,8 +251,8 @@ def measure_memory_bytes(program: int) -> int:
         pid = waiting.pop()
         try:
             status = Path(f"/proc/{pid}/status").read_text()
-            for thread in os.listdir(f"/proc/{pid}/task"):
-                waiting += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
+            for thread in Path(f"/proc/{pid}/task").iterdir():
+                waiting += map(int, (thread / "children").read_text().split())
         except (FileNotFoundError, ProcessLookupError):
             continue
         for line in status.splitlines():

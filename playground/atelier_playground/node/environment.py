@@ -21,6 +21,10 @@ async def build_environment(
     """Build the environment of a container.
 
     Args:
+        client: the API.
+        pod: the pod.
+        container: the container's spec.
+        place: where the pod runs.
         inherited: what the image sets and where the API server is; the container's own variables win.
 
     Raises:

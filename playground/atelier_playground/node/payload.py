@@ -1,8 +1,8 @@
 """A volume's files, changed in one step: the layout that the kubelet gives ConfigMaps, Secrets and projected volumes.
 
-The files of one version lie in a directory of their own; `..data` is a symbolic link to it, and every name at the top is
-a link through `..data`. Renaming a new link over `..data` changes all files at once, so a reader that opens them through
-the top sees one version or the next, never a mixture.
+The files of one version lie in a directory of their own; `..data` is a symbolic link to it, and every name at the top
+is a link through `..data`. Renaming a new link over `..data` changes all files at once, so a reader that opens them
+through the top sees one version or the next, never a mixture.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ alive while this process runs. A stopped process (SIGSTOP) is a lost node, exact
 from __future__ import annotations
 
 import asyncio
-import datetime
+import datetime as dt
 import platform
 from pathlib import Path
 
@@ -105,7 +105,7 @@ class Presence:
 
     async def _renew_lease(self) -> None:
         collection = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
-        moment = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        moment = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         spec = {"holderIdentity": self._settings.name, "leaseDurationSeconds": 40, "renewTime": moment}
         try:
             await self._client.patch(f"{collection}/{self._settings.name}", {"spec": spec}, MERGE)

@@ -65,9 +65,11 @@ class Probe:
         url = f"{scheme}://{host}:{self._find_port(request['port'])}{request.get('path', '/')}"
         headers = {"User-Agent": "kube-probe/1.34", **_read_headers(request)}
         # Like the kubelet, without verifying certificates: the question is whether something answers.
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=False)) as session:
-            async with session.get(url, headers=headers, allow_redirects=False) as answer:
-                return 200 <= answer.status < 400
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=False)) as session,
+            session.get(url, headers=headers, allow_redirects=False) as answer,
+        ):
+            return 200 <= answer.status < 400
 
     async def _ask_tcp(self, request: Object) -> bool:
         host = request.get("host") or self._address

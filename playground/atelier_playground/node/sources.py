@@ -7,7 +7,7 @@ things raise `Missing`, whose message becomes the Event or the waiting reason th
 from __future__ import annotations
 
 import base64
-import datetime
+import datetime as dt
 import json
 import math
 from dataclasses import dataclass
@@ -35,7 +35,11 @@ async def read_data(client: Client, kind: str, namespace: str, name: str, option
     """Read the entries of a ConfigMap or Secret.
 
     Args:
+        client: the API.
         kind: `configmaps` or `secrets`.
+        namespace: where it lies.
+        name: its name.
+        optional: whether it may be missing.
 
     Returns:
         The entries; None when it is missing and optional.
@@ -63,10 +67,12 @@ def decode_data(document: Object) -> dict[str, bytes]:
     return {**text, **binary}
 
 
-async def request_token(client: Client, pod: Object, source: Object) -> tuple[bytes, datetime.datetime]:
+async def request_token(client: Client, pod: Object, source: Object) -> tuple[bytes, dt.datetime]:
     """Request a service account token that is valid while the pod lives.
 
     Args:
+        client: the API.
+        pod: the pod whose account it is.
         source: the `serviceAccountToken` source of a projected volume.
 
     Returns:
@@ -90,7 +96,7 @@ async def request_token(client: Client, pod: Object, source: Object) -> tuple[by
     }
     path = f"/api/v1/namespaces/{metadata['namespace']}/serviceaccounts/{account}/token"
     status = (await client.create(path, body))["status"]
-    expires = datetime.datetime.fromisoformat(status["expirationTimestamp"])
+    expires = dt.datetime.fromisoformat(status["expirationTimestamp"])
     return status["token"].encode(), expires
 
 

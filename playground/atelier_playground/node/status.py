@@ -36,6 +36,8 @@ def build_status(pod: Object, record: PodRecord, moment: str) -> Object:
     """Build the status to report.
 
     Args:
+        pod: the object.
+        record: what the node knows; the moments of its conditions' changes are kept in it.
         moment: now; it dates conditions that have changed since the last call.
     """
     phase = _choose_phase(pod["spec"].get("restartPolicy", "Always"), record)
@@ -47,7 +49,7 @@ def build_status(pod: Object, record: PodRecord, moment: str) -> Object:
         "podIP": record.address,
         "podIPs": [{"ip": record.address}],
         "qosClass": pod.get("status", {}).get("qosClass"),
-        "conditions": _build_conditions(pod, record, phase, moment),
+        "conditions": _build_conditions(record, phase, moment),
         "containerStatuses": [_build_container(one) for one in record.containers],
     }
     if record.initial:
@@ -76,16 +78,10 @@ def _is_finished(policy: str, codes: Sequence[int | None]) -> bool:
     return policy == "Never" or all(code == 0 for code in codes)
 
 
-def _build_conditions(pod: Object, record: PodRecord, phase: str, moment: str) -> list[Object]:
-    is_finished = phase in ("Succeeded", "Failed")
+def _build_conditions(record: PodRecord, phase: str, moment: str) -> list[Object]:
+    is_finished = phase in {"Succeeded", "Failed"}
     is_ready = bool(record.containers) and all(one.is_ready for one in record.containers) and not is_finished
-    unready = [one.name for one in record.containers if not one.is_ready]
-    why: Object = {}
-    if not is_ready:
-        words = f"containers with unready status: [{' '.join(unready)}]"
-        why = {"reason": "PodCompleted"} if phase == "Succeeded" else {"reason": "ContainersNotReady", "message": words}
-        if phase == "Failed":
-            why = {"reason": "PodFailed"}
+    why = {} if is_ready else _explain_unready(record, phase)
     is_initialized = phase == "Succeeded" or all(one.exit_code == 0 for one in record.initial)
     has_sandbox = not is_finished and any(one.is_running for one in [*record.initial, *record.containers])
     facts: list[tuple[str, bool, Object]] = [
@@ -96,6 +92,13 @@ def _build_conditions(pod: Object, record: PodRecord, phase: str, moment: str) -
         ("PodScheduled", True, {}),
     ]
     return [_build_condition(record, kind, "True" if holds else "False", moment, extra) for kind, holds, extra in facts]
+
+
+def _explain_unready(record: PodRecord, phase: str) -> Object:
+    if phase in {"Succeeded", "Failed"}:
+        return {"reason": "PodCompleted" if phase == "Succeeded" else "PodFailed"}
+    unready = " ".join(one.name for one in record.containers if not one.is_ready)
+    return {"reason": "ContainersNotReady", "message": f"containers with unready status: [{unready}]"}
 
 
 def _build_condition(record: PodRecord, kind: str, value: str, moment: str, extra: Object) -> Object:

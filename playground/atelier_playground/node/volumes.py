@@ -8,7 +8,8 @@ are renewed long before they run out. Claims lead to the directory that their Pe
 from __future__ import annotations
 
 import asyncio
-import datetime
+import contextlib
+import datetime as dt
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,7 +49,7 @@ class Volumes:
         self._directory = directory
         self._place = place
         self._sources: dict[str, Path] = {}
-        self._renewals: dict[str, datetime.datetime] = {}
+        self._renewals: dict[str, dt.datetime] = {}
         self._changed = asyncio.Event()
 
     async def lay_out(self, pod: Object) -> None:
@@ -61,11 +62,11 @@ class Volumes:
             self._sources[volume["name"]] = await self._lay_out_one(pod, volume)
 
     async def _lay_out_one(self, pod: Object, volume: Object) -> Path:
-        directory = self._directory / volume["name"]
+        directory = self._directory / str(volume["name"])
         if "persistentVolumeClaim" in volume:
             return await self._find_claim(pod, volume["persistentVolumeClaim"]["claimName"])
         if "hostPath" in volume:
-            return Path(volume["hostPath"]["path"])
+            return Path(str(volume["hostPath"]["path"]))
         directory.mkdir(parents=True, exist_ok=True)
         if "emptyDir" in volume:
             directory.chmod(0o777)
@@ -93,7 +94,7 @@ class Volumes:
         if "serviceAccountToken" in part:
             source = part["serviceAccountToken"]
             token, expires = await request_token(self._client, pod, source)
-            now = datetime.datetime.now(datetime.UTC)
+            now = dt.datetime.now(dt.UTC)
             renew = now + (expires - now) * _RENEW_AT
             self._renewals[name] = min(renew, self._renewals.get(name, renew))
             # The kubelet gives tokens 0600 and the pod's user; 0644 would do for no one else here.
@@ -129,9 +130,9 @@ class Volumes:
         except ApiError as error:
             raise Missing(f"claim {name} cannot be read: {error}") from error
         source = volume["spec"].get("hostPath") or volume["spec"].get("local")
-        if source is None or not Path(source["path"]).is_dir():
-            raise Missing(f"volume {volume_name} of claim {name} names no directory of this node")
-        return Path(source["path"])
+        if source is None:
+            raise Missing(f"volume {volume_name} of claim {name} is of a kind that this node does not offer")
+        return Path(str(source["path"]))
 
     def build_mounts(self, container: Object, environment: Mapping[str, str]) -> list[Mount]:
         """Build the mounts of one container.
@@ -167,10 +168,8 @@ class Volumes:
 
     async def _rewrite_on_change(self, pod: Object) -> None:
         while True:
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), timeout=self._seconds_to_renewal())
-            except TimeoutError:
-                pass
             self._changed.clear()
             self._renewals.clear()
             try:
@@ -183,15 +182,15 @@ class Volumes:
     def _seconds_to_renewal(self) -> float | None:
         if not self._renewals:
             return None
-        return max(1.0, (min(self._renewals.values()) - datetime.datetime.now(datetime.UTC)).total_seconds())
+        return max(1.0, (min(self._renewals.values()) - dt.datetime.now(dt.UTC)).total_seconds())
 
     def find_overflow(self, pod: Object) -> str | None:
         """Name the first emptyDir that holds more than its `sizeLimit`, in the kubelet's words; None when all fit."""
         for volume in pod["spec"].get("volumes") or ():
             limit = (volume.get("emptyDir") or {}).get("sizeLimit")
-            if limit and volume["name"] in self._sources:
-                if measure_bytes(self._sources[volume["name"]]) > read_quantity(limit):
-                    return f'Usage of EmptyDir volume "{volume["name"]}" exceeds the limit "{limit}". '
+            source = self._sources.get(volume["name"])
+            if limit and source is not None and measure_bytes(source) > read_quantity(limit):
+                return f'Usage of EmptyDir volume "{volume["name"]}" exceeds the limit "{limit}". '
         return None
 
 
@@ -201,7 +200,7 @@ def measure_bytes(directory: Path) -> int:
     for parent, _, names in os.walk(directory):
         for name in names:
             try:
-                total += os.lstat(os.path.join(parent, name)).st_blocks * 512
+                total += (Path(parent) / name).lstat().st_blocks * 512
             except FileNotFoundError:
                 continue
     return total
