@@ -62,6 +62,7 @@ class PublishedRow(Report):
 
     step: int
     sha256: str
+    """64 hex digits, or the first 16 where forty models would not fit."""
     bytes: int
 
 
@@ -97,10 +98,13 @@ class TerminationReport(Document):
     def to_message(self) -> str:
         """Return the message, fitted into what the kubelet keeps.
 
-        Text gives way before rows: findings lose their examples and fixes, then the message is cut. Rows are never
-        dropped: forty always fit.
+        Text gives way before rows: findings lose their examples and fixes, published digests their last digits, then
+        the message is cut. Rows are never dropped: forty always fit.
         """
         report = self
+        if len(report.to_bytes()) > TERMINATION_LIMIT_BYTES and report.publish is not None:
+            models = [m.model_copy(update={"sha256": m.sha256[:SHORT_DIGEST]}) for m in report.publish.models]
+            report = report.model_copy(update={"publish": PublishResult(models=models)})
         if len(report.to_bytes()) > TERMINATION_LIMIT_BYTES and report.inspection is not None:
             findings = [
                 f.model_copy(update={"fix": f.fix[:80], "example": f.example[:60]}) for f in report.inspection.findings

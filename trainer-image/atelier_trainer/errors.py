@@ -9,11 +9,15 @@ TrainerError
 ├── BaseModelUnusable             12  missing, incomplete, pickled, or of another architecture
 ├── OutOfMemory                   13  the message says which setting to lower
 ├── Diverged                      14  the loss is no longer a number, or far off
-└── StorageUnavailable            20  the store did not answer for the whole patience
+├── StorageUnavailable            20  the store did not answer for the whole patience
+├── PodTerminated                 30  SIGTERM arrived before there was anything to save
+├── ObjectMissing                  1  what a manifest lists is not in the store, or not as listed
+└── ObjectConflict                 1  a key that is written once holds something else already
 
 Library errors are translated where they arise (`edges/` for the store and the network, `learn/` for torch), with the
 cause chained. A message says what was wrong, where, and what to do; it never holds a caption, a prompt or a secret,
-because it becomes the pod's last words and then a condition that many can read.
+because it becomes the pod's last words and then a condition that many can read. The last two are not the user's to
+mend: they count as bugs, and another attempt is made.
 """
 
 from __future__ import annotations
@@ -89,3 +93,18 @@ class StorageUnavailable(TrainerError):
 
     exit_code = ExitCode.STORAGE_UNAVAILABLE
     reason = Reason.STORAGE_UNAVAILABLE
+
+
+class PodTerminated(TrainerError):
+    """SIGTERM arrived while things were fetched: nothing is lost, another pod begins anew."""
+
+    exit_code = ExitCode.INTERRUPTED
+    reason = Reason.INTERRUPTED
+
+
+class ObjectMissing(TrainerError):
+    """The store has no object under a key where one must be, or its bytes are not those that were recorded."""
+
+
+class ObjectConflict(TrainerError):
+    """Another content lies under a key already, and keys are written once."""

@@ -1,0 +1,125 @@
+"""`python -m atelier_trainer ROLE`: read the input, run one subcommand, leave last words, exit with their code.
+
+Every way out of the container leads through here: each ends with an exit code of the contract and a termination message
+that fits. What the user can mend is a sentence there; a bug of ours leaves its traceback in the log alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from atelier_contract.base import Document
+from atelier_contract.errors import ContractError
+from atelier_contract.inputs import CollectInput, InspectInput, PublishInput, TrainingInput
+from atelier_contract.names import INPUT_FILE
+from atelier_contract.roles import Role
+from atelier_trainer.commands.collect import collect
+from atelier_trainer.commands.ending import Ending, end_with
+from atelier_trainer.commands.inspect import inspect
+from atelier_trainer.commands.preflight import preflight
+from atelier_trainer.commands.publish import publish
+from atelier_trainer.commands.train import train
+from atelier_trainer.edges.documents import parse_document
+from atelier_trainer.edges.patience import Patience
+from atelier_trainer.errors import InvalidInput, TrainerError
+from atelier_trainer.settings import TrainerSettings, read_settings
+
+log = logging.getLogger("atelier_trainer")
+
+
+@dataclass(frozen=True)
+class Command:
+    """One subcommand."""
+
+    document: type[Document]
+    run: Callable[[TrainerSettings, Any, Patience], Ending]
+    summary: str
+
+
+COMMANDS = {
+    Role.INSPECT: Command(InspectInput, inspect, "look at a dataset and write down its revision"),
+    Role.PREFLIGHT: Command(TrainingInput, preflight, "find what is missing before a GPU is asked for"),
+    Role.TRAIN: Command(TrainingInput, train, "train, from the last state if there is one"),
+    Role.PUBLISH: Command(PublishInput, publish, "copy selected checkpoints to models/ and verify them"),
+    Role.COLLECT: Command(CollectInput, collect, "delete what was not selected"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand and return the container's exit code."""
+    parser = build_parser()
+    role = Role(parser.parse_args(arguments).role)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    settings = read_settings(os.environ)
+    ending = run_command(role, settings)
+    leave_last_words(settings, ending)
+    return int(ending.exit_code)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m atelier_trainer",
+        description="The trainer image: one subcommand a pod. What to do is read from the mounted input.json; see "
+        "atelier_contract.inputs, and ATELIER_ROOT in atelier_contract.names for running without a cluster.",
+    )
+    roles = parser.add_subparsers(dest="role", required=True, metavar="ROLE")
+    for role, command in COMMANDS.items():
+        roles.add_parser(role.value, help=command.summary, description=f"{command.summary}.".capitalize())
+    return parser
+
+
+def run_command(role: Role, settings: TrainerSettings, patience: Patience | None = None) -> Ending:
+    """Run one subcommand; whatever happens becomes an ending."""
+    command = COMMANDS[role]
+    try:
+        asked = read_input(settings, command.document)
+        return command.run(settings, asked, patience or Patience())
+    except TrainerError as error:
+        log.error("%s: %s", error.reason, error, exc_info=error.__cause__)  # noqa: TRY400 - the cause says more
+        return end_with(role, error)
+    except ContractError as error:
+        return end_with(role, InvalidInput(str(error)))
+    except Exception as error:
+        log.exception("a bug of the trainer")
+        return end_with(role, explain_unexpected(error))
+
+
+def read_input(settings: TrainerSettings, kind: type[Document]) -> Document:
+    """Read what this pod is asked to do.
+
+    Raises:
+        InvalidInput: there is no input, or it is not this subcommand's.
+    """
+    path = settings.input_dir / INPUT_FILE
+    if not path.is_file():
+        raise InvalidInput(f"there is no {INPUT_FILE} in {settings.input_dir}: the pod was not told what to do")
+    return parse_document(path.read_bytes(), kind, str(path))
+
+
+def explain_unexpected(error: Exception) -> TrainerError:
+    """Return what the last words say of an error that nobody expected; its text stays in the log."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return InvalidInput("the pod's scratch space is full: raise spec.pod.ephemeralStorage")
+    return TrainerError(f"a bug of the trainer ({type(error).__name__}): please report it with the pod's log")
+
+
+def leave_last_words(settings: TrainerSettings, ending: Ending) -> None:
+    """Write the termination message, and say the same in the log."""
+    text = ending.report.to_message()
+    log.info("ends with %d %s %s", ending.exit_code, ending.report.reason, ending.report.message)
+    try:
+        settings.termination_path.write_text(text)
+    except OSError as error:
+        log.warning("last words could not be left at %s: %s", settings.termination_path, error)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""Whether this run exists already: an earlier object of the same name asked for the same thing.
+
+The specification's digest and the dataset's revision decide, not the identity: an operator that was upgraded since
+brings another trainer image and so another identity, and must not train anew for that.
+"""
+
+from __future__ import annotations
+
+from atelier_contract.inputs import StartFromInput, TrainingInput
+from atelier_trainer.edges.home import Home
+from atelier_trainer.edges.runs import EarlierRun, first_of_each_step, list_checkpoints, list_runs
+from atelier_trainer.errors import InvalidInput
+
+
+def find_own_run(home: Home, asked: TrainingInput) -> EarlierRun | None:
+    """Return the run to adopt or to go on with, or None.
+
+    A finished one comes first, then the one of the identity asked for, then the latest begun.
+    """
+    same = [
+        run
+        for run in list_runs(home, asked.job)
+        if run.manifest.spec_digest == asked.spec_digest and run.manifest.dataset_revision == asked.dataset.revision
+    ]
+    by_worth = sorted(
+        same, key=lambda run: (run.outcome is not None, run.manifest.run_identity == asked.run_identity), reverse=True
+    )
+    return by_worth[0] if by_worth else None
+
+
+def find_start(home: Home, asked: TrainingInput, start: StartFromInput) -> tuple[str, str]:
+    """Return key and sha256 of the model file that a run starts from.
+
+    Raises:
+        InvalidInput: there is no such checkpoint, or it is of another type or architecture.
+    """
+    for run in list_runs(home, start.job):
+        for checkpoint in first_of_each_step(list_checkpoints(home, run.layout)).values():
+            if checkpoint.folder.endswith(f"/{start.checkpoint}") and checkpoint.manifest.files:
+                made = (run.manifest.type, run.manifest.architecture)
+                if made != (asked.type, asked.base_model.architecture):
+                    raise InvalidInput(
+                        f"startFrom: {start.job} trained a {made[0]} of {made[1]}, this is a {asked.type} of "
+                        f"{asked.base_model.architecture}: start from a job of the same type and architecture"
+                    )
+                file = checkpoint.manifest.files[0]
+                return checkpoint.key(file.name), file.sha256
+    raise InvalidInput(
+        f"startFrom: checkpoint {start.checkpoint} of {start.job} is not in the store: name one that kubectl atelier "
+        f"checkpoints {start.job} lists (what was not selected is deleted when a job is finalized)"
+    )

@@ -1,0 +1,225 @@
+"""`inspect`: look at every file of a dataset and write down what it is.
+
+In: an InspectInput. Out: an immutable revision manifest in the store, and its digest, counts and findings as last
+words. Files are looked at one at a time, so that memory does not grow with their number beyond a row each.
+A revision's digest follows from its pictures and captions alone: looking twice finds the same revision.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from atelier_contract.base import digest_of
+from atelier_contract.dataset import ResolutionStatus
+from atelier_contract.exit_codes import ExitCode
+from atelier_contract.inputs import InspectInput
+from atelier_contract.manifests import DatasetItem, DatasetRevision
+from atelier_contract.reasons import Finding, Reason
+from atelier_contract.roles import Role
+from atelier_contract.termination import InspectionResult, TerminationReport
+from atelier_trainer.commands.ending import Ending, end_well, shorten
+from atelier_trainer.commands.findings import Findings
+from atelier_trainer.edges.captions import (
+    CaptionUnreadable,
+    is_sidecar,
+    is_table,
+    read_sidecar,
+    read_table,
+    stem_of,
+)
+from atelier_trainer.edges.documents import write_document
+from atelier_trainer.edges.home import Home, open_home
+from atelier_trainer.edges.patience import Patience
+from atelier_trainer.edges.pictures import MAX_FILE_BYTES, MIN_SIDE_PX, PictureRefused, look_at_picture
+from atelier_trainer.edges.sources import Dataset, SourceFile, open_dataset
+from atelier_trainer.edges.store import Content
+from atelier_trainer.settings import TrainerSettings
+
+PICTURE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+    | {".avif", ".heic", ".heif", ".jxl", ".psd", ".eps", ".svg"}
+)
+"""What a person would call a picture: of these the ones that cannot be used are named. Other files are passed over."""
+HELD_OUT_FROM_PICTURES = 12
+"""Below, none are held out (DESIGN: truth of the result)."""
+LONG_CAPTION_WORDS = 60
+"""About 77 tokens."""
+FETCHED_AT_ONCE = 4
+"""Enough to hide a bucket's latency behind decoding; bounds memory and scratch."""
+
+
+@dataclass
+class Listing:
+    """The files of a dataset by what they are for."""
+
+    pictures: list[SourceFile] = field(default_factory=list)
+    sidecars: dict[str, SourceFile] = field(default_factory=dict)
+    """By the stem they share with a picture; the preferred suffix wins."""
+    tables: list[SourceFile] = field(default_factory=list)
+
+
+def inspect(settings: TrainerSettings, asked: InspectInput, patience: Patience) -> Ending:
+    """Look at a dataset and write its revision.
+
+    Raises:
+        DatasetUnusable: there is no source.
+        TrainerError: the store cannot be used.
+    """
+    home = open_home(settings, asked.store, patience)
+    dataset = open_dataset(settings, home, asked.dataset, patience)
+    findings = Findings()
+    listing = sort_files(dataset.files())
+    captions = _read_captions(dataset, listing, findings)
+    scratch = settings.scratch_dir / "inspect"
+    scratch.mkdir(parents=True, exist_ok=True)
+    items = list(_look_at_all(dataset, listing.pictures, captions, scratch, findings))
+    _judge_whole(items, findings)
+    if not items:
+        return _end_unusable(asked, listing, findings)
+    return _end_with_revision(home, asked, dataset, items, findings)
+
+
+def sort_files(files: Iterator[SourceFile]) -> Listing:
+    """Return the files by what they are for; hidden ones and those of no use are passed over."""
+    listing = Listing()
+    for file in files:
+        path = PurePosixPath(file.path)
+        if any(part.startswith(".") or part == "__MACOSX" for part in path.parts):
+            continue
+        if path.suffix.lower() in PICTURE_SUFFIXES:
+            listing.pictures.append(file)
+        elif is_table(file.path):
+            listing.tables.append(file)
+        elif is_sidecar(file.path):
+            stem = stem_of(file.path)
+            if stem not in listing.sidecars or path.suffix.lower() == ".txt":
+                listing.sidecars[stem] = file
+    listing.pictures.sort(key=lambda file: file.path)
+    return listing
+
+
+def _read_captions(dataset: Dataset, listing: Listing, findings: Findings) -> dict[str, str]:
+    """Return the captions by the pictures' paths."""
+    captions: dict[str, str] = {}
+    for table in listing.tables:
+        try:
+            captions |= read_table(dataset.shelf, table)
+        except CaptionUnreadable:
+            findings.add(Finding.CAPTION_UNREADABLE, table.path)
+    stems = {stem_of(picture.path): picture for picture in listing.pictures}
+    for path in sorted(captions.keys() - {picture.path for picture in listing.pictures}):
+        findings.add(Finding.CAPTION_WITHOUT_PICTURE, path)
+    for stem, sidecar in sorted(listing.sidecars.items()):
+        if stem not in stems:
+            findings.add(Finding.CAPTION_WITHOUT_PICTURE, sidecar.path)
+    for picture in listing.pictures:
+        sidecar_of_it = listing.sidecars.get(stem_of(picture.path))
+        if sidecar_of_it is None:
+            continue
+        try:
+            captions[picture.path] = read_sidecar(dataset.shelf, sidecar_of_it) or captions.get(picture.path, "")
+        except CaptionUnreadable:
+            findings.add(Finding.CAPTION_UNREADABLE, sidecar_of_it.path)
+    return captions
+
+
+def _look_at_all(
+    dataset: Dataset, pictures: list[SourceFile], captions: dict[str, str], scratch: Path, findings: Findings
+) -> Iterator[DatasetItem]:
+    with ThreadPoolExecutor(FETCHED_AT_ONCE, "fetch") as pool:
+        for start in range(0, len(pictures), FETCHED_AT_ONCE):
+            batch: list[tuple[SourceFile, Path, Future[Content]]] = []
+            for file in pictures[start : start + FETCHED_AT_ONCE]:
+                if file.bytes > MAX_FILE_BYTES:
+                    findings.add(Finding.PICTURE_TOO_LARGE, file.path)
+                    continue
+                local = scratch / f"picture-{len(batch)}"
+                batch.append((file, local, pool.submit(dataset.shelf.fetch, file.key, local)))
+            for file, local, fetched in batch:
+                item = _look_at_one(file, local, fetched.result().sha256, captions.get(file.path), findings)
+                local.unlink()
+                if item is not None:
+                    yield item
+
+
+def _look_at_one(
+    file: SourceFile, local: Path, sha256: str, caption: str | None, findings: Findings
+) -> DatasetItem | None:
+    try:
+        facts = look_at_picture(local)
+    except PictureRefused as refusal:
+        findings.add(refusal.finding, file.path)
+        return None
+    if facts.is_animated:
+        findings.add(Finding.ANIMATED_PICTURE, file.path)
+    if min(facts.width_px, facts.height_px) < MIN_SIDE_PX:
+        findings.add(Finding.PICTURE_TOO_SMALL, file.path)
+    if not caption:
+        findings.add(Finding.CAPTION_MISSING, file.path)
+    elif len(caption.split()) > LONG_CAPTION_WORDS:
+        findings.add(Finding.CAPTION_TOO_LONG, file.path)
+    return DatasetItem(
+        path=file.path,
+        bytes=local.stat().st_size,
+        sha256=sha256,
+        width=facts.width_px,
+        height=facts.height_px,
+        caption=caption or None,
+    )
+
+
+def _judge_whole(items: list[DatasetItem], findings: Findings) -> None:
+    """Add what only the whole dataset shows."""
+    seen: set[str] = set()
+    for item in items:
+        if item.sha256 in seen:
+            findings.add(Finding.DUPLICATE_PICTURE, item.path)
+        seen.add(item.sha256)
+    if 0 < len(items) < HELD_OUT_FROM_PICTURES:
+        findings.add(Finding.FEW_PICTURES, f"{len(items)} pictures")
+
+
+def _end_unusable(asked: InspectInput, listing: Listing, findings: Findings) -> Ending:
+    if not listing.pictures:
+        findings.add(Finding.NO_PICTURES, asked.dataset.name)
+        message = (
+            f"Dataset {asked.dataset.name} has files but no pictures: add PNG, JPEG or WebP files to its source "
+            "(spec.source)"
+        )
+    else:
+        message = f"none of the {len(listing.pictures)} pictures can be used: {findings.as_sentence()}"
+    report = TerminationReport(
+        role=Role.INSPECT,
+        reason=Reason.DATASET_UNUSABLE,
+        message=shorten(message),
+        inspection=InspectionResult(
+            revision="", items=0, captioned=0, bytes=0, findings=findings.as_statuses(), report_key=""
+        ),
+    )
+    return Ending(ExitCode.DATASET_UNUSABLE, report)
+
+
+def _end_with_revision(
+    home: Home, asked: InspectInput, dataset: Dataset, items: list[DatasetItem], findings: Findings
+) -> Ending:
+    name = asked.dataset.name
+    revision = DatasetRevision(dataset=name, source=dataset.kind, items=items, findings=findings.as_statuses())
+    digest = digest_of([revision.source, [item.as_json() for item in items]])
+    key = home.layout.revision(name, digest)
+    if home.store.head(key) is None:  # the same contents, told by an earlier release perhaps: what is there stays
+        write_document(home.store, key, revision)
+    sides = [min(item.width, item.height) for item in items]
+    result = InspectionResult(
+        revision=digest,
+        items=len(items),
+        captioned=sum(item.caption is not None for item in items),
+        bytes=sum(item.bytes for item in items),
+        resolution=ResolutionStatus(min_px=min(sides), median_px=int(statistics.median(sides)), max_px=max(sides)),
+        findings=revision.findings,
+        report_key=key,
+    )
+    return end_well(TerminationReport(role=Role.INSPECT, reason=Reason.COMPLETED, inspection=result))

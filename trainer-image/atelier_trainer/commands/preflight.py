@@ -1,0 +1,198 @@
+"""`preflight`: find everything that is missing before a GPU is asked for; find a finished run to adopt.
+
+In: a TrainingInput. Out: the identity of the run to train or adopt, whether it is complete, its checkpoints, and what
+it will need. The checks go from cheap to dear; the first that fails ends it with a sentence.
+"""
+
+from __future__ import annotations
+
+import re
+
+from atelier_contract.architectures import Architecture
+from atelier_contract.inputs import TrainingInput
+from atelier_contract.manifests import DatasetRevision
+from atelier_contract.reasons import Reason
+from atelier_contract.roles import Role
+from atelier_contract.termination import CompactRow, PreflightResult, TerminationReport, compact_row
+from atelier_trainer.commands.adoption import find_own_run, find_start
+from atelier_trainer.commands.ending import Ending, end_well
+from atelier_trainer.commands.estimates import Estimate, estimate_run
+from atelier_trainer.edges.base_model import BaseModelFacts, check_base_model, digest_base_model
+from atelier_trainer.edges.documents import read_document
+from atelier_trainer.edges.home import Home, open_home
+from atelier_trainer.edges.patience import Patience
+from atelier_trainer.edges.runs import EarlierRun, first_of_each_step, list_checkpoints, to_row
+from atelier_trainer.edges.sources import Folder, UploadedDataset, open_base_model, open_dataset
+from atelier_trainer.errors import (
+    BaseModelUnusable,
+    DatasetChanged,
+    DatasetUnusable,
+    InvalidInput,
+    ObjectMissing,
+    OutOfMemory,
+)
+from atelier_trainer.settings import TrainerSettings
+
+TRAINABLE = (Architecture.STABLE_DIFFUSION_1,)
+"""Families that this release trains. The others are known, and refused here and not on a GPU."""
+PLACEHOLDER = re.compile(r"^<[a-z0-9-]+>$")
+MAX_PHRASE_LENGTH = 8
+GIB = 1 << 30
+
+
+def preflight(settings: TrainerSettings, asked: TrainingInput, patience: Patience) -> Ending:
+    """Check all that can be checked without a GPU.
+
+    Raises:
+        TrainerError: the first thing that is missing or wrong.
+    """
+    check_settings(asked)
+    home = open_home(settings, asked.store, patience)
+    found = find_own_run(home, asked)
+    if found is not None and found.outcome is not None:
+        return _adopt(home, found)
+    revision = read_revision(home, asked)
+    _check_captions(asked, revision)
+    _check_pictures(settings, home, asked, revision, patience)
+    if asked.start_from is not None:
+        find_start(home, asked, asked.start_from)
+    folder = open_base_model(settings, home, asked.base_model)
+    facts = check_base_model(folder, asked.base_model.architecture)
+    if found is not None:
+        _check_same_base(folder, facts, found)
+    estimate = estimate_run(asked, facts.weights_bytes, facts.denoiser_parameters)
+    _check_memory(asked, estimate)
+    identity = asked.run_identity if found is None else found.manifest.run_identity
+    result = PreflightResult(
+        run_identity=identity,
+        gpu_memory_bytes=estimate.gpu_memory_bytes,
+        storage_bytes=estimate.storage_bytes,
+        seconds=estimate.seconds,
+    )
+    rows = [] if found is None else _list_rows(home, found)
+    return end_well(TerminationReport(role=Role.PREFLIGHT, reason=Reason.AS_EXPECTED, preflight=result, rows=rows))
+
+
+def check_settings(asked: TrainingInput) -> None:
+    """Refuse what no store is needed to refuse.
+
+    Raises:
+        InvalidInput: this release cannot train it.
+    """
+    architecture = asked.base_model.architecture
+    if architecture not in TRAINABLE:
+        raise InvalidInput(
+            f"this release trains {', '.join(TRAINABLE)} only, spec.baseModel.architecture is {architecture}: name a "
+            "base model of that family"
+        )
+    settings = asked.settings
+    if (settings.concept_model is None) == (settings.embedding is None):
+        raise InvalidInput("exactly one of conceptModel and embedding must be given")
+    if settings.embedding is not None:
+        phrase, placeholder = settings.embedding.initial_phrase, settings.embedding.placeholder
+        if not phrase.strip() or len(phrase) > MAX_PHRASE_LENGTH:
+            raise InvalidInput(f"embedding.initialPhrase has {len(phrase)} characters: 1 to {MAX_PHRASE_LENGTH}")
+        if not PLACEHOLDER.match(placeholder):
+            raise InvalidInput(
+                f"embedding.placeholder is {placeholder!r}: write small letters, digits and dashes in angle brackets, "
+                "such as <tkxw>; tools read others in part only"
+            )
+
+
+def read_revision(home: Home, asked: TrainingInput) -> DatasetRevision:
+    """Return the contents that a run is pinned to.
+
+    Raises:
+        DatasetUnusable: they are not in this store.
+    """
+    key = home.layout.revision(asked.dataset.name, asked.dataset.revision)
+    try:
+        return read_document(home.store, key, DatasetRevision)
+    except ObjectMissing as error:
+        raise DatasetUnusable(
+            f"revision {asked.dataset.revision[:8]} of Dataset {asked.dataset.name} is not in {home.store.address}: "
+            "give Dataset and TrainingJob the same storage, and ask for another inspection"
+        ) from error
+
+
+def _check_captions(asked: TrainingInput, revision: DatasetRevision) -> None:
+    if asked.type != "ConceptModel":
+        return
+    bare = [item.path for item in revision.items if not item.caption]
+    if bare:
+        raise DatasetUnusable(
+            f"{len(bare)} of {len(revision.items)} pictures of Dataset {asked.dataset.name} have no caption, such as "
+            f"{bare[0]}: a concept model needs one for each (NAME.txt beside the picture); an embedding needs none"
+        )
+
+
+def _check_pictures(
+    settings: TrainerSettings, home: Home, asked: TrainingInput, revision: DatasetRevision, patience: Patience
+) -> None:
+    """Compare what lies in the source with the revision; a foreign source byte for byte."""
+    dataset = open_dataset(settings, home, asked.dataset, patience)
+    for item in revision.items:
+        key = dataset.key_of(item)
+        if isinstance(dataset, UploadedDataset):
+            found = dataset.shelf.head(key)
+            is_same = found is not None and found.bytes == item.bytes
+        else:
+            try:
+                is_same = dataset.shelf.digest(key).sha256 == item.sha256
+            except ObjectMissing:
+                is_same = False
+        if not is_same:
+            raise changed(asked, item.path)
+
+
+def changed(asked: TrainingInput, path: str) -> DatasetChanged:
+    """Return the error of a picture that is no longer what the revision lists."""
+    return DatasetChanged(
+        f"{path} of Dataset {asked.dataset.name} is no longer what was inspected as revision "
+        f"{asked.dataset.revision[:8]}: put it back, or ask for another inspection and create a new TrainingJob"
+    )
+
+
+def _check_same_base(folder: Folder, facts: BaseModelFacts, found: EarlierRun) -> None:
+    """Refuse to go on with another base model than the run began with."""
+    digest = digest_base_model({file.path: folder.shelf.digest(file.key).sha256 for file in facts.files})
+    refuse_other_base(digest, found.manifest.base_model_digest, folder)
+
+
+def refuse_other_base(digest: str, begun_with: str, folder: Folder) -> None:
+    """Raise BaseModelUnusable where a run would go on with another base model than it began with."""
+    if digest != begun_with:
+        raise BaseModelUnusable(
+            f"the base model at {folder.address} has changed since this run began (digest {begun_with[:8]} then, "
+            f"{digest[:8]} now): put the former one back, or train anew with another runId"
+        )
+
+
+def _check_memory(asked: TrainingInput, estimate: Estimate) -> None:
+    if asked.gpu_memory_bytes is not None and estimate.gpu_memory_bytes > asked.gpu_memory_bytes:
+        raise OutOfMemory(
+            f"this run needs about {estimate.gpu_memory_bytes / GIB:.1f} GiB of GPU memory, the GPU has "
+            f"{asked.gpu_memory_bytes / GIB:.1f}: lower tuning.resolution or conceptModel.rank, or ask for another GPU"
+        )
+
+
+def _adopt(home: Home, found: EarlierRun) -> Ending:
+    assert found.outcome is not None  # noqa: S101 - the caller asked
+    result = PreflightResult(
+        run_identity=found.manifest.run_identity, complete=True, stopped_early=found.outcome.stopped_early
+    )
+    message = "An earlier TrainingJob of this name asked for the same: its finished run is adopted, nothing is trained."
+    if found.final is not None:
+        message += (
+            f" It was finalized: {len(found.final.published)} models are published, "
+            f"{len(found.final.deleted_steps)} checkpoints were deleted. For another training give another runId."
+        )
+    report = TerminationReport(
+        role=Role.PREFLIGHT, reason=Reason.ADOPTED, message=message, preflight=result, rows=_list_rows(home, found)
+    )
+    return end_well(report)
+
+
+def _list_rows(home: Home, found: EarlierRun) -> list[CompactRow]:
+    whole = first_of_each_step(list_checkpoints(home, found.layout))
+    return [compact_row(to_row(checkpoint.manifest)) for checkpoint in whole.values()]

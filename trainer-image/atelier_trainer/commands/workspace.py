@@ -1,0 +1,131 @@
+"""Everything that training works on, brought to local disk and compared with what was recorded of it.
+
+Nothing is trusted that was not verified: pictures against the revision, the base model against run.json, states and
+start files against their manifests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from atelier_contract.inputs import TrainingInput
+from atelier_contract.layout import RunLayout
+from atelier_contract.manifests import DatasetItem, ExecutionManifest, RunManifest
+from atelier_trainer.commands.adoption import find_start
+from atelier_trainer.commands.preflight import changed, read_revision, refuse_other_base
+from atelier_trainer.edges.base_model import check_base_model, digest_base_model
+from atelier_trainer.edges.documents import find_document
+from atelier_trainer.edges.home import Home
+from atelier_trainer.edges.patience import Patience
+from atelier_trainer.edges.runs import StoredCheckpoint, first_of_each_step, list_checkpoints, list_states
+from atelier_trainer.edges.sources import Dataset, open_base_model, open_dataset
+from atelier_trainer.edges.store import Shelf
+from atelier_trainer.errors import ObjectMissing, PodTerminated
+from atelier_trainer.records import LocalCheckpoint, LocalState, Picture, Workspace
+from atelier_trainer.settings import TrainerSettings
+
+
+@dataclass(frozen=True)
+class Fetcher:
+    """Brings a run's files to scratch space; asks before each whether the pod has to go."""
+
+    settings: TrainerSettings
+    home: Home
+    asked: TrainingInput
+    patience: Patience
+    is_terminated: Callable[[], bool]
+
+    def fetch_workspace(self, run: RunLayout) -> Workspace:
+        """Fetch and verify everything.
+
+        Raises:
+            DatasetChanged: a picture is not what the revision lists.
+            BaseModelUnusable: the base model cannot be trained on, or is not the one the run began with.
+            PodTerminated: SIGTERM arrived meanwhile.
+        """
+        store = self.home.store
+        manifest = find_document(store, run.manifest, RunManifest)
+        checkpoints = first_of_each_step(list_checkpoints(self.home, run)).values()
+        base_model, digest = self._fetch_base_model(manifest)
+        scratch = self._folder("work")
+        return Workspace(
+            input=self.asked,
+            attempt=self.settings.attempt,
+            pictures=self._fetch_pictures(),
+            base_model=base_model,
+            base_model_digest=digest,
+            scratch=scratch,
+            run=manifest,
+            execution=find_document(store, run.execution, ExecutionManifest),
+            state=self._fetch_state(run),
+            checkpoints=tuple(_as_local(checkpoint) for checkpoint in checkpoints),
+            start_from=self._fetch_start(),
+        )
+
+    def _fetch_pictures(self) -> tuple[Picture, ...]:
+        revision = read_revision(self.home, self.asked)
+        dataset = open_dataset(self.settings, self.home, self.asked.dataset, self.patience)
+        folder = self._folder("pictures")
+        return tuple(self._fetch_picture(dataset, item, folder, i) for i, item in enumerate(revision.items))
+
+    def _fetch_picture(self, dataset: Dataset, item: DatasetItem, folder: Path, number: int) -> Picture:
+        path = folder / f"{number:06d}{PurePosixPath(item.path).suffix.lower()}"
+        try:
+            sha256 = self._fetch(dataset.shelf, dataset.key_of(item), path)
+        except ObjectMissing as error:
+            raise changed(self.asked, item.path) from error
+        if sha256 != item.sha256:
+            raise changed(self.asked, item.path)
+        return Picture(path, item.sha256, item.caption)
+
+    def _fetch_base_model(self, run: RunManifest | None) -> tuple[Path, str]:
+        source = open_base_model(self.settings, self.home, self.asked.base_model)
+        facts = check_base_model(source, self.asked.base_model.architecture)
+        folder = self._folder("base-model")
+        digests = {}
+        for file in facts.files:
+            path = folder / file.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            digests[file.path] = self._fetch(source.shelf, file.key, path)
+        digest = digest_base_model(digests)
+        if run is not None:
+            refuse_other_base(digest, run.base_model_digest, source)
+        return folder, digest
+
+    def _fetch_state(self, run: RunLayout) -> LocalState | None:
+        """Return the newest whole state whose bytes are the recorded ones."""
+        for stored in reversed(list_states(self.home, run)):
+            folder = self._folder(f"state-{stored.manifest.step}")
+            fetched = {}
+            for file in stored.manifest.files:
+                path = folder / file.name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                fetched[file.name] = self._fetch(self.home.store, stored.key(file.name), path)
+            if all(fetched[file.name] == file.sha256 for file in stored.manifest.files):
+                return LocalState(folder, stored.manifest)
+        return None
+
+    def _fetch_start(self) -> Path | None:
+        if self.asked.start_from is None:
+            return None
+        key, sha256 = find_start(self.home, self.asked, self.asked.start_from)
+        path = self._folder("start") / PurePosixPath(key).name
+        if self._fetch(self.home.store, key, path) != sha256:
+            raise ObjectMissing(f"{key} is not what its checkpoint's manifest lists")
+        return path
+
+    def _fetch(self, shelf: Shelf, key: str, path: Path) -> str:
+        if self.is_terminated():
+            raise PodTerminated("the pod was asked to end while it fetched its files: another one begins anew")
+        return shelf.fetch(key, path).sha256
+
+    def _folder(self, name: str) -> Path:
+        folder = self.settings.scratch_dir / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+
+def _as_local(checkpoint: StoredCheckpoint) -> LocalCheckpoint:
+    return LocalCheckpoint(checkpoint.manifest)

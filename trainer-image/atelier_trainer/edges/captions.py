@@ -1,0 +1,93 @@
+"""Captions as people keep them: a text file beside each picture, or one table for a folder.
+
+Known are `NAME.txt` and `NAME.caption` beside `NAME.png`, and the tables `metadata.jsonl` and `metadata.csv` of the
+imagefolder layout, whose `file_name` is relative to the table. A file beside the picture is preferred: whoever wrote
+both corrected the picture's own.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from atelier_trainer.edges.sources import SourceFile
+from atelier_trainer.edges.store import Shelf
+
+SIDECAR_SUFFIXES = (".txt", ".caption")
+"""In order of preference."""
+TABLE_NAMES = ("metadata.jsonl", "metadata.csv")
+PICTURE_COLUMN = "file_name"
+CAPTION_COLUMNS = ("text", "caption", "prompt")
+"""The first that a row has. `text` is the imagefolder layout's own."""
+MAX_SIDECAR_BYTES = 64 << 10
+MAX_TABLE_BYTES = 64 << 20
+"""100,000 captions of 600 bytes."""
+
+
+class CaptionUnreadable(Exception):
+    """A caption file is too large, not UTF-8, or not of its format. Becomes a finding."""
+
+
+def is_sidecar(path: str) -> bool:
+    """Return whether a file may hold one picture's caption."""
+    return PurePosixPath(path).suffix.lower() in SIDECAR_SUFFIXES
+
+
+def is_table(path: str) -> bool:
+    """Return whether a file may hold the captions of a folder."""
+    return PurePosixPath(path).name in TABLE_NAMES
+
+
+def stem_of(path: str) -> str:
+    """Return a path without its suffix: a picture and its sidecar share it."""
+    return str(PurePosixPath(path).with_suffix(""))
+
+
+def read_sidecar(shelf: Shelf, file: SourceFile) -> str:
+    """Return the caption in a sidecar, on one line.
+
+    Raises:
+        CaptionUnreadable: it is too large or not text.
+    """
+    if file.bytes > MAX_SIDECAR_BYTES:
+        raise CaptionUnreadable(file.path)
+    return " ".join(_decode(shelf.read(file.key), file.path).split())
+
+
+def read_table(shelf: Shelf, file: SourceFile) -> dict[str, str]:
+    """Return the captions of a table by the pictures' paths.
+
+    Raises:
+        CaptionUnreadable: it is too large, or neither JSON lines nor CSV with the expected columns.
+    """
+    if file.bytes > MAX_TABLE_BYTES:
+        raise CaptionUnreadable(file.path)
+    text = _decode(shelf.read(file.key), file.path)
+    folder = PurePosixPath(file.path).parent
+    captions = {}
+    try:
+        for row in _read_rows(text, is_json=file.path.endswith(".jsonl")):
+            name = row.get(PICTURE_COLUMN)
+            caption = next((row[column] for column in CAPTION_COLUMNS if row.get(column)), None)
+            if isinstance(name, str) and isinstance(caption, str):
+                captions[str(folder / name)] = " ".join(caption.split())
+    except (ValueError, csv.Error, AttributeError) as error:
+        raise CaptionUnreadable(file.path) from error
+    return captions
+
+
+def _read_rows(text: str, is_json: bool) -> Iterator[dict[str, object]]:
+    if is_json:
+        yield from (json.loads(line) for line in text.splitlines() if line.strip())
+    else:
+        yield from csv.DictReader(io.StringIO(text))
+
+
+def _decode(data: bytes, path: str) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CaptionUnreadable(path) from error

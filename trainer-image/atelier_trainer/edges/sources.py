@@ -1,0 +1,174 @@
+"""Where the pictures of a dataset and the files of a base model lie, as a shelf and a folder of keys on it.
+
+An uploaded dataset has no folder: its finished pushes say which paths it has, and its contents lie under their digests.
+A push that never finished is invisible here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from atelier_contract import names
+from atelier_contract.inputs import BaseModelInput, DatasetInput
+from atelier_contract.layout import NamespaceLayout, split_path
+from atelier_contract.manifests import DatasetItem, PushManifest
+from atelier_contract.references import ClaimSource
+from atelier_trainer.edges.documents import read_document
+from atelier_trainer.edges.home import Home
+from atelier_trainer.edges.patience import Patience
+from atelier_trainer.edges.s3_store import S3Store
+from atelier_trainer.edges.store import Shelf
+from atelier_trainer.edges.volume_store import VolumeStore
+from atelier_trainer.errors import DatasetUnusable, InvalidInput
+from atelier_trainer.settings import TrainerSettings, read_bucket
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file of a source."""
+
+    path: str
+    """Relative to the source's root, as the user knows it."""
+    key: str
+    """Where it lies on the shelf."""
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder of keys on a shelf."""
+
+    shelf: Shelf
+    prefix: str
+
+    @property
+    def address(self) -> str:
+        """What to call it in messages."""
+        return f"{self.prefix or 'the root'} in {self.shelf.address}"
+
+    def files(self) -> Iterator[SourceFile]:
+        """Yield the files below, sorted by key."""
+        start = len(self.prefix) + 1 if self.prefix else 0
+        for entry in self.shelf.list(self.prefix):
+            yield SourceFile(entry.key[start:], entry.key, entry.bytes)
+
+    def key_of(self, path: str) -> str:
+        """Return where a relative path lies."""
+        return f"{self.prefix}/{path}" if self.prefix else path
+
+
+@dataclass(frozen=True)
+class DatasetFolder:
+    """A dataset in a bucket or volume: its files lie under their paths."""
+
+    folder: Folder
+    kind: Literal["S3", "Volume"]
+
+    @property
+    def shelf(self) -> Shelf:
+        """Where the files lie."""
+        return self.folder.shelf
+
+    def files(self) -> Iterator[SourceFile]:
+        """Yield every file. Raises DatasetUnusable where there is none at all."""
+        empty = True
+        for file in self.folder.files():
+            empty = False
+            yield file
+        if empty:
+            raise DatasetUnusable(
+                f"nothing lies at {self.folder.address}: correct spec.source of the Dataset, or put pictures there"
+            )
+
+    def key_of(self, item: DatasetItem) -> str:
+        """Return where a picture of a revision lies."""
+        return self.folder.key_of(item.path)
+
+
+@dataclass(frozen=True)
+class UploadedDataset:
+    """A dataset made of finished pushes: its files lie under their digests."""
+
+    shelf: Shelf
+    layout: NamespaceLayout
+    name: str
+    kind: Literal["Upload"] = "Upload"
+
+    def files(self) -> Iterator[SourceFile]:
+        """Yield every file of the pushes taken together. Raises DatasetUnusable where none is finished."""
+        pushes = [
+            read_document(self.shelf, entry.key, PushManifest)
+            for entry in self.shelf.list(self.layout.pushes(self.name))
+        ]
+        if not pushes:
+            raise DatasetUnusable(
+                f"nothing has been pushed to Dataset {self.name}: run kubectl atelier dataset push FOLDER; a push that "
+                "broke off does not count, push again"
+            )
+        merged: dict[str, SourceFile] = {}
+        for push in sorted(pushes, key=lambda push: push.pushed_at):
+            if push.replaces:
+                merged.clear()
+            for file in push.files:
+                merged[file.path] = SourceFile(file.path, self.layout.blob(self.name, file.sha256), file.bytes)
+        yield from (merged[path] for path in sorted(merged))
+
+    def key_of(self, item: DatasetItem) -> str:
+        """Return where a picture of a revision lies."""
+        return self.layout.blob(self.name, item.sha256)
+
+
+Dataset = DatasetFolder | UploadedDataset
+
+
+def open_dataset(settings: TrainerSettings, home: Home, asked: DatasetInput, patience: Patience) -> Dataset:
+    """Return the shelf that a dataset's files lie on. Nothing is read yet.
+
+    Raises:
+        StorageNotConfigured: the Secret of the bucket is missing or lacks keys.
+        DatasetUnusable: no volume is mounted.
+    """
+    source = asked.source
+    if source.s3 is not None:
+        address = urlsplit(source.s3.uri)
+        foreign = source.s3.secret_ref
+        place = names.SOURCE_SECRET_DIR if foreign else names.STORE_SECRET_DIR
+        secret_name = foreign.name if foreign else home.secret_name
+        description = read_bucket(settings.place(place), secret_name, settings.has_pod_identity, address.netloc)
+        return DatasetFolder(Folder(S3Store(description, patience), address.path.strip("/")), "S3")
+    if source.persistent_volume_claim is not None:
+        volume = settings.place(names.DATASET_VOLUME_DIR)
+        if not volume.is_dir():
+            claim = source.persistent_volume_claim.claim_name
+            raise DatasetUnusable(f"claim {claim} is not mounted: see that it exists in this namespace")
+        return DatasetFolder(_open_claim(volume, source.persistent_volume_claim), "Volume")
+    return UploadedDataset(home.store, home.layout, asked.name)
+
+
+def open_base_model(settings: TrainerSettings, home: Home, asked: BaseModelInput) -> Folder:
+    """Return the folder that a base model's files lie in. Nothing is read yet.
+
+    Raises:
+        KeyRefused: the path leads out of the namespace's prefix.
+        InvalidInput: no source is named.
+    """
+    source = asked.source
+    if source.storage is not None:
+        return Folder(home.store, home.layout.base_model(source.storage.path))
+    if source.persistent_volume_claim is not None:
+        return _open_claim(settings.place(names.BASE_MODEL_VOLUME_DIR), source.persistent_volume_claim)
+    if source.hugging_face is not None:
+        from atelier_trainer.edges.hub_shelf import HubShelf  # noqa: PLC0415 - its library costs only who asks for it
+
+        hub = source.hugging_face
+        token = settings.read_token(names.KEY_HUGGING_FACE_TOKEN)
+        return Folder(HubShelf(hub.repository, hub.revision, token), "")
+    raise InvalidInput("the input names no source of the base model: storage, persistentVolumeClaim or huggingFace")
+
+
+def _open_claim(volume: Path, claim: ClaimSource) -> Folder:
+    return Folder(VolumeStore(volume), "/".join(split_path(claim.path or "")))
