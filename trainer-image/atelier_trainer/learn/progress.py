@@ -1,6 +1,7 @@
 """How far a run is, in the contract's words: counts what happens and tells a `Reporter` about twice a second.
 
-Knows the clock it is given and nothing of models. Nothing that is told here decides anything.
+Knows the clock it is given and nothing of models. Nothing that is told here decides anything. The reporter adds what
+only it knows: how long each phase took, and which checkpoints are whole in the store by now.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field
 
 from atelier_contract.inputs import TrainingInput
 from atelier_contract.manifests import CheckpointManifest
-from atelier_contract.progress import CheckpointRow, Phase, ProgressReport
+from atelier_contract.progress import Phase, ProgressReport
 from atelier_trainer.learn.losses import LossWindow
 from atelier_trainer.records import Clock, Reporter
 
@@ -42,7 +43,6 @@ class Progress:
         self._phase: Phase = "Starting"
         self._since = self._reported = self.clock()
         self._seconds: dict[str, float] = {}
-        self._rows: dict[int, CheckpointRow] = {}
         self._made = 0
         self._baseline: CheckpointManifest | None = None
 
@@ -66,7 +66,6 @@ class Progress:
 
     def note_checkpoint(self, manifest: CheckpointManifest, *, is_new: bool = True) -> None:
         """Say that a checkpoint is made, or was there already."""
-        self._rows[manifest.step] = build_row(manifest)
         self._made += is_new
         if manifest.step == 0:
             self._baseline = manifest
@@ -93,8 +92,6 @@ class Progress:
                 exact=self.exact,
                 baseline_loss=self._baseline.held_out_loss if self._baseline else None,
                 empty_caption_loss=self._baseline.empty_caption_loss if self._baseline else None,
-                phase_seconds={phase: round(seconds, 3) for phase, seconds in self._seconds.items()},
-                checkpoints=[self._rows[step] for step in sorted(self._rows)],
                 warnings=self.warnings,
             )
         )
@@ -131,14 +128,3 @@ class Progress:
                 "samples and evaluation take more than a quarter of the training time: raise checkpoints.everySteps, "
                 "or lower validation.samplerSteps or the number of validation.prompts"
             )
-
-
-def build_row(manifest: CheckpointManifest) -> CheckpointRow:
-    """Return the row by which a checkpoint is told of; step 0 has no file and an empty digest."""
-    return CheckpointRow(
-        step=manifest.step,
-        bytes=manifest.bytes,
-        sha256=manifest.files[0].sha256 if manifest.files else "",
-        held_out_loss=manifest.held_out_loss,
-        samples=len(manifest.samples),
-    )

@@ -30,6 +30,8 @@ TEXT = "text_encoder"
 PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v"}
 """diffusers' names of prediction types, and ModelSpec's."""
 CHANNELS_LAST = "channels_last"
+OFFLINE: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
+"""Loading arguments: nothing is fetched, and pickled weights are not even looked at."""
 
 
 class StableDiffusion1:
@@ -68,16 +70,9 @@ class StableDiffusion1:
     def _load(self, folder: Path) -> None:
         """Load every part from its own folder, so that nothing the model index names is looked for."""
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-        text_model = CLIPTextModel.from_pretrained(
-            folder / TEXT, dtype=torch.float32, **_offline(folder / TEXT, "model")
-        )
-        stem = "diffusion_pytorch_model"
-        self.vae = AutoencoderKL.from_pretrained(
-            folder / "vae", torch_dtype=torch.float32, **_offline(folder / "vae", stem)
-        )
-        self.denoiser = UNet2DConditionModel.from_pretrained(
-            folder / "unet", torch_dtype=self._dtype, **_offline(folder / "unet", stem)
-        )
+        text_model = CLIPTextModel.from_pretrained(folder / TEXT, dtype=torch.float32, **OFFLINE)
+        self.vae = AutoencoderKL.from_pretrained(folder / "vae", dtype=torch.float32, **OFFLINE)
+        self.denoiser = UNet2DConditionModel.from_pretrained(folder / "unet", dtype=self._dtype, **OFFLINE)
         for part in (text_model, self.vae, self.denoiser):
             part.requires_grad_(requires_grad=False).eval().to(self.device)
         self.encoders = {TEXT: Encoder(tokenizer, text_model)}
@@ -161,13 +156,6 @@ class StableDiffusion1:
     def _autocast(self) -> AbstractContextManager[None]:
         """Let float32 adapters compute in the denoiser's number format."""
         return torch.autocast(self.device.type, dtype=self._dtype, enabled=self._dtype != torch.float32)
-
-
-def _offline(folder: Path, stem: str) -> dict[str, Any]:
-    """Return loading arguments: local safetensors only; the fp16 variant where no full one is there."""
-    has_full = any(folder.glob(f"{stem}.safetensors")) or any(folder.glob(f"{stem}.safetensors.index.json"))
-    variant = None if has_full or not any(folder.glob(f"{stem}*.fp16.*safetensors*")) else "fp16"
-    return {"local_files_only": True, "use_safetensors": True, "variant": variant}
 
 
 def _silence_progress_bars() -> None:
