@@ -34,7 +34,7 @@ check: $(READY)  ## Lint, types, import contracts, drift of generated files, cha
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
 	@$(RUN) crds/generate.py --check
-	@$(RUN) -m pytest -q tests/house tests/chart
+	@$(RUN) -m pytest -q -m "not cluster" tests/house tests/chart
 
 bench: bench-operator bench-learning  ## Run every benchmark; figures go to benchmarks/results.
 

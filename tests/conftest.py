@@ -1,3 +1,9 @@
 """Fixtures that every test may ask for; they live in tests/support, a module a room."""
 
-pytest_plugins = ["cluster", "journey"]
+from hypothesis import settings
+
+pytest_plugins = ["cluster", "installed", "journey"]
+
+# No deadline: how long an example takes depends on who else uses the machine.
+settings.register_profile("atelier", deadline=None)
+settings.load_profile("atelier")
