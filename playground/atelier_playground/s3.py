@@ -19,6 +19,11 @@ from typing import Self
 from atelier_playground.binaries import find_rclone
 from atelier_playground.processes import Child, choose_port
 
+# Known to everybody who can read this; the server listens on loopback alone.
+ACCESS_KEY = "playground"
+SECRET_KEY = "playground-secret"
+REGION = "us-east-1"
+
 _READY_SECONDS = 30
 _HOP_HEADERS = frozenset({"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade"})
 
@@ -34,9 +39,9 @@ class S3Server:
 
     directory: Path
     log: Path
-    access_key: str = "playground"
-    secret_key: str = "playground-secret"
-    region: str = "us-east-1"
+    access_key: str = ACCESS_KEY
+    secret_key: str = SECRET_KEY
+    region: str = REGION
     _child: Child | None = field(default=None, init=False)
 
     def start(self) -> None:
@@ -50,8 +55,9 @@ class S3Server:
         command: list[str | Path] = [
             *(find_rclone(), "serve", "s3", self.directory),
             *("--addr", f"127.0.0.1:{self._port}", "--auth-key", f"{self.access_key},{self.secret_key}"),
-            # No settings of the person's own rclone, and no listing older than the last write.
-            *("--config", "/dev/null", "--dir-cache-time", "0s", "--vfs-cache-mode", "off"),
+            # No settings of the person's own rclone. Its directory cache keeps its default time: every write goes through
+            # this server and is seen at once, and a time of 0 makes its clean-up timers spin and lock requests out.
+            *("--config", "/dev/null", "--vfs-cache-mode", "off"),
         ]
         self._child = Child("rclone", command, self.log)
         self._child.wait_until(lambda: _is_listening(self._port), _READY_SECONDS)
