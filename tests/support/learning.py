@@ -29,11 +29,11 @@ EMBEDDING = {"initialPhrase": "red star", "placeholder": "<tkxw>", "vectors": 3}
 
 
 def build_settings(**changes: Any) -> Settings:
-    """Return settings of a concept model of 12 steps, with changes by their JSON names; `validation` is merged."""
-    validation = {"guidance": 3, "samplerSteps": 2, "heldOut": "auto", "seed": 0, "prompts": ["a star", "TKXW"]}
+    """Return settings of a concept model of 6 steps, with changes by their JSON names; `validation` is merged."""
+    validation = {"guidance": 3, "samplerSteps": 2, "heldOut": "auto", "seed": 0, "prompts": ["a star"]}
     settings: dict[str, Any] = {
         "learningRate": 1e-3,
-        "steps": 12,
+        "steps": 6,
         "batchSize": 4,
         "resolution": 64,
         "seed": 7,
@@ -45,7 +45,7 @@ def build_settings(**changes: Any) -> Settings:
         "precision": "auto",
         "weightDecay": 0.01,
         "maxGradNorm": 1,
-        "everySteps": 6,
+        "everySteps": 3,
         "validation": validation | changes.pop("validation", {}),
     }
     if "embedding" not in changes:
@@ -157,22 +157,23 @@ class KeptReports:
 
 
 @dataclass
-class CountedControl:
-    """Asks for an end once the loop has looked a number of times; never by default.
+class ScriptedControl:
+    """Asks for an end from a number of steps on; never by default.
 
-    The loop looks at `interrupted` and then at `stop_asked` before each step.
+    Training asks for a stop once before anything else and then once before each step, so that is where steps are
+    counted; whether it is interrupted it asks at many places.
     """
 
-    stop_at_look: int | None = None
-    interrupt_at_look: int | None = None
-    looks: int = 0
+    stop_from: int | None = None
+    interrupt_from: int | None = None
+    steps: int = -1
 
     def stop_asked(self) -> bool:
-        return self.stop_at_look is not None and self.looks >= self.stop_at_look
+        self.steps += 1
+        return self.stop_from is not None and self.steps > self.stop_from
 
     def interrupted(self) -> bool:
-        self.looks += 1
-        return self.interrupt_at_look is not None and self.looks >= self.interrupt_at_look
+        return self.interrupt_from is not None and self.steps >= self.interrupt_from
 
 
 @dataclass

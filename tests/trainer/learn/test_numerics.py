@@ -61,7 +61,7 @@ def test_weights_hold_where_nothing_is_left_of_the_picture() -> None:
 
 
 def test_gamma_0_weighs_all_alike() -> None:
-    """snrGamma 0 switches the weighting off."""
+    """SnrGamma 0 switches the weighting off."""
     assert NoiseSchedule(ALPHAS, "epsilon").weigh(EVERY, 0).tolist() == [1, 1, 1]
 
 

@@ -1,0 +1,68 @@
+"""A resumed run ends where the uninterrupted one would have, bit for bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from learning import EMBEDDING, ScriptedControl, build_workspace
+from learning_results import Finished, run
+
+KINDS: dict[str, dict[str, Any]] = {
+    "concept model": {},
+    "everything random": {
+        "conceptModel": {"dropout": 0.2, "textEncoderLearningRate": 1e-3, "targets": "attentionMlpConv"},
+        "flip": True,
+        "captionDropout": 0.3,
+    },
+    "embedding": {"embedding": EMBEDDING, "captionDropout": 0, "weightDecay": 0},
+}
+
+
+@pytest.fixture(params=KINDS, scope="module")
+def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """An uninterrupted run of 6 steps with states and checkpoints at 3 and 6."""
+    return run(tmp_path_factory.mktemp("whole") / "a", **KINDS[request.param])
+
+
+def assert_equal_ends(one: Finished, other: Finished) -> None:
+    """Assert that two runs ended with equal weights and equal files."""
+    ours, theirs = one.weights(), other.weights()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    last = one.settings.steps
+    assert one.recorder.model(last).read_bytes() == other.recorder.model(last).read_bytes()
+
+
+def test_training_changes_the_weights(whole: Finished) -> None:
+    """Between steps 3 and 6 every trained tensor moved: equality below would otherwise be worth nothing."""
+    early, late = whole.weights(3), whole.weights(6)
+    assert all(not torch.equal(early[name], late[name]) for name in early)
+
+
+def test_a_repeated_run_is_the_same(whole: Finished, tmp_path: Path) -> None:
+    """The same input trains the same weights, sample pictures and manifests."""
+    again = run(tmp_path / "b", workspace=build_workspace(tmp_path / "b", whole.settings))
+    assert_equal_ends(whole, again)
+    assert [m for _, m in whole.recorder.checkpoints.values()] == [m for _, m in again.recorder.checkpoints.values()]
+
+
+def test_going_on_from_a_state_ends_the_same(whole: Finished, tmp_path: Path) -> None:
+    """An attempt that is ended after step 4 and goes on from its state ends with the same bits."""
+    control = ScriptedControl(interrupt_from=4)
+    first = run(tmp_path / "one", workspace=build_workspace(tmp_path / "one", whole.settings), control=control)
+    second = first.recorder.resume(build_workspace(tmp_path / "two", whole.settings))
+    resumed = run(tmp_path, workspace=second, recorder=first.recorder)
+    assert (first.outcome.to_step, resumed.outcome.from_step, resumed.outcome.exact) == (4, 4, True)
+    assert_equal_ends(whole, resumed)
+
+
+def test_the_cadence_of_checkpoints_changes_nothing(whole: Finished, tmp_path: Path) -> None:
+    """Sampling and measuring after every step leaves the weights as they are."""
+    settings = whole.settings.model_copy(update={"every_steps": 1})
+    often = run(tmp_path / "often", workspace=build_workspace(tmp_path / "often", settings))
+    assert sorted(often.recorder.checkpoints) == [0, 1, 2, 3, 4, 5, 6]
+    assert_equal_ends(whole, often)
