@@ -1,0 +1,170 @@
+"""One behaviour for both stores: a real bucket and a volume pass the same tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from atelier_trainer.edges.patience import Patience
+from atelier_trainer.edges.s3_store import S3Store
+from atelier_trainer.edges.store import Store, hash_bytes
+from atelier_trainer.edges.volume_store import VolumeStore
+from atelier_trainer.errors import ObjectConflict, ObjectMissing
+from atelier_trainer.settings import BucketDescription
+
+
+@pytest.fixture(params=["bucket", "volume"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """An empty store of either kind."""
+    if request.param == "volume":
+        return VolumeStore(tmp_path / "volume")
+    description: BucketDescription = request.getfixturevalue("bucket")
+    return S3Store(description, Patience(seconds=0))
+
+
+class TestStore:
+    """What every store does."""
+
+    def test_reads_back_what_was_written(self, store: Store) -> None:
+        """Bytes come back as they went in."""
+        store.write("a/b/c.json", b"hello")
+        assert store.read("a/b/c.json") == b"hello"
+
+    def test_tells_what_was_written(self, store: Store) -> None:
+        """Writing answers with the sha256 and size of the bytes."""
+        assert store.write("a", b"hello") == hash_bytes(b"hello")
+
+    def test_reads_a_part(self, store: Store) -> None:
+        """A range gives its bytes and no others."""
+        store.write("a", b"0123456789")
+        assert store.read("a", 3, 4) == b"3456"
+
+    def test_empty_object(self, store: Store) -> None:
+        """An object may be empty."""
+        store.write("a", b"")
+        assert store.read("a") == b""
+
+    def test_missing_read(self, store: Store) -> None:
+        """Reading what is not there says so."""
+        with pytest.raises(ObjectMissing, match="nothing/here"):
+            store.read("nothing/here")
+
+    def test_missing_digest(self, store: Store) -> None:
+        """Hashing what is not there says so."""
+        with pytest.raises(ObjectMissing):
+            store.digest("nothing")
+
+    def test_missing_head(self, store: Store) -> None:
+        """Asking for what is not there answers None."""
+        assert store.head("nothing") is None
+
+    def test_head_tells_size(self, store: Store) -> None:
+        """Asking for an object tells its size."""
+        store.write("a/b", b"hello")
+        found = store.head("a/b")
+        assert found is not None
+        assert found.bytes == 5
+
+    def test_a_folder_is_no_object(self, store: Store) -> None:
+        """The folder above an object is not an object."""
+        store.write("a/b", b"hello")
+        assert store.head("a") is None
+
+    def test_lists_below_a_prefix_only(self, store: Store) -> None:
+        """A prefix is a folder: siblings that begin alike are not listed."""
+        for key in ("runs/teapot/x", "runs/teapot-2/x", "runs/teapot/y/z"):
+            store.write(key, b"1")
+        assert [entry.key for entry in store.list("runs/teapot")] == ["runs/teapot/x", "runs/teapot/y/z"]
+
+    def test_lists_everything(self, store: Store) -> None:
+        """An empty prefix lists the whole store, sorted by key."""
+        for key in ("b/2", "a.txt", "a/1"):
+            store.write(key, b"1")
+        assert [entry.key for entry in store.list("")] == ["a.txt", "a/1", "b/2"]
+
+    def test_lists_nothing(self, store: Store) -> None:
+        """A prefix without objects lists nothing and is no error."""
+        assert list(store.list("nothing")) == []
+
+    def test_same_again_is_done(self, store: Store) -> None:
+        """Writing the same bytes again succeeds."""
+        store.write("a", b"hello")
+        assert store.write("a", b"hello") == hash_bytes(b"hello")
+
+    def test_another_content_is_refused(self, store: Store) -> None:
+        """A key is written once: other bytes of the same length are refused."""
+        store.write("a", b"hello")
+        with pytest.raises(ObjectConflict, match="a in"):
+            store.write("a", b"jello")
+
+    def test_refused_write_changes_nothing(self, store: Store) -> None:
+        """After a refusal the first content is still there."""
+        store.write("a", b"hello")
+        with pytest.raises(ObjectConflict):
+            store.write("a", b"something longer")
+        assert store.read("a") == b"hello"
+
+    def test_file_goes_and_comes_back(self, store: Store, tmp_path: Path) -> None:
+        """A file of several chunks comes back as it went, and both ways tell its digest."""
+        data = bytes(range(256)) * 12_000
+        (tmp_path / "in").write_bytes(data)
+        written = store.write_file("weights.safetensors", tmp_path / "in")
+        fetched = store.fetch("weights.safetensors", tmp_path / "out")
+        assert (written, fetched, (tmp_path / "out").read_bytes()) == (hash_bytes(data), hash_bytes(data), data)
+
+    def test_copies(self, store: Store) -> None:
+        """A copy holds the same, and the original stays."""
+        store.write("a/b", b"hello")
+        store.copy("a/b", "c/d")
+        assert (store.read("a/b"), store.read("c/d")) == (b"hello", b"hello")
+
+    def test_copy_over_another_is_refused(self, store: Store) -> None:
+        """A copy does not overwrite."""
+        store.write("a", b"hello")
+        store.write("b", b"other")
+        with pytest.raises(ObjectConflict):
+            store.copy("a", "b")
+
+    def test_copy_of_nothing(self, store: Store) -> None:
+        """Copying what is not there says so."""
+        with pytest.raises(ObjectMissing):
+            store.copy("nothing", "target")
+
+    def test_deletes_exactly(self, store: Store) -> None:
+        """Only the named keys go; one that is gone already is fine."""
+        for key in ("a/1", "a/2", "a/10"):
+            store.write(key, b"1")
+        store.delete(["a/1", "a/1", "nothing"])
+        assert [entry.key for entry in store.list("")] == ["a/10", "a/2"]
+
+    def test_names_of_users(self, store: Store) -> None:
+        """Blanks, accents and signs in the names of a user's own files are kept."""
+        key = "my photos/Kaffee & Küche #1 (50%).png"
+        store.write(key, b"1")
+        assert ([entry.key for entry in store.list("my photos")], store.read(key)) == ([key], b"1")
+
+
+def test_unfinished_files_are_invisible(tmp_path: Path) -> None:
+    """A file that a dead pod was writing into a volume is not listed."""
+    store = VolumeStore(tmp_path)
+    store.write("a/b", b"1")
+    (tmp_path / "a" / ".atelier-unfinished-0123").write_bytes(b"half")
+    assert [entry.key for entry in store.list("")] == ["a/b"]
+
+
+@pytest.mark.parametrize("key", ["../secret", "a/../../secret", "/etc/passwd"])
+def test_volume_refuses_to_leave(tmp_path: Path, key: str) -> None:
+    """A key that leads out of a volume's folder is not followed."""
+    (tmp_path / "secret").write_text("s")
+    with pytest.raises(ObjectMissing, match="leads out"):
+        VolumeStore(tmp_path / "volume").read(key)
+
+
+def test_volume_refuses_links_that_leave(tmp_path: Path) -> None:
+    """A link in a user's volume that points outside is neither listed nor read."""
+    (tmp_path / "secret").write_text("s")
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    (volume / "a.png").symlink_to(tmp_path / "secret")
+    assert list(VolumeStore(volume).list("")) == []
