@@ -38,8 +38,11 @@ class Api:
         self._address = urllib.parse.urlsplit(cluster["server"]).netloc
         authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
         self._trust = ssl.create_default_context(cadata=authority)
-        self._token: str = document["users"][0]["user"]["token"]
+        self._credentials = {"Authorization": f"Bearer {document['users'][0]['user']['token']}"}
         self._kinds: dict[tuple[str, str], tuple[str, bool]] = {}
+
+    def _connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPSConnection(self._address, timeout=_ANSWER_SECONDS, context=self._trust)
 
     def request(self, method: str, path: str, body: Object | None = None, content_type: str | None = None) -> Any:
         """Ask the server for a path.
@@ -50,8 +53,8 @@ class Api:
         Raises:
             ApiError: the server refused.
         """
-        connection = http.client.HTTPSConnection(self._address, timeout=_ANSWER_SECONDS, context=self._trust)
-        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": content_type or "application/json"}
+        connection = self._connect()
+        headers = {**self._credentials, "Content-Type": content_type or "application/json"}
         try:
             connection.request(method, path, None if body is None else json.dumps(body), headers)
             answer = connection.getresponse()
@@ -152,6 +155,22 @@ class Api:
         query = urllib.parse.urlencode({**({"container": container} if container else {}), **parameters})
         text: str = self.request("GET", f"/api/v1/namespaces/{namespace}/pods/{pod}/log?{query}")
         return text
+
+
+class ProxiedApi(Api):
+    """The API server behind a `kubectl proxy` on this machine, which brings the person's own credentials.
+
+    Args:
+        port: where the proxy listens on 127.0.0.1.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._address = f"127.0.0.1:{port}"
+        self._credentials = {}
+        self._kinds = {}
+
+    def _connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection(self._address, timeout=_ANSWER_SECONDS)
 
 
 def wait_for(

@@ -27,12 +27,13 @@ from atelier_playground.controlplane import ControlPlane, Patience
 from atelier_playground.errors import PlaygroundError
 from atelier_playground.images import Image, build_python_image, read_registry, write_registry
 from atelier_playground.machines import GENEROUS, Machine
-from atelier_playground.s3 import S3Server
+from atelier_playground.s3 import ACCESS_KEY, REGION, SECRET_KEY, S3Server
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 OPERATOR_IMAGE = "atelier/operator"
 TRAINER_IMAGE = "atelier/trainer"
 BUCKET = "atelier"
+PREFIX = "atelier"
 RELEASE = "atelier"
 SYSTEM_NAMESPACE = "atelier-system"
 
@@ -128,9 +129,9 @@ class Cluster:
         write_registry(self._registry, {**build_images(), **self.plan.images})
         if self.plan.has_store:
             self._say("store: starting")
+            self.store.make_bucket(BUCKET)
             self.store.start()
             self._stops.callback(self.store.stop)
-            self.store.make_bucket(BUCKET)
         for name in self.plan.nodes:
             self._say(f"node {name}: starting")
             self.join(name)
@@ -214,24 +215,7 @@ class Cluster:
             name: the namespace.
             endpoint: another address for the store, such as a proxy's.
         """
-        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-        self.api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
-        if self.plan.has_store:
-            self.api.apply(self._build_store_secret(name, endpoint))
-        wait_for(lambda: self.api.get("v1", "ServiceAccount", "default", name), f"the default account of {name} exists")
-
-    def _build_store_secret(self, namespace: str, endpoint: str | None) -> Object:
-        data = {
-            names.KEY_ENDPOINT: endpoint or self.store.endpoint,
-            names.KEY_REGION: self.store.region,
-            names.KEY_BUCKET: BUCKET,
-            names.KEY_PREFIX: "atelier",
-            names.KEY_ACCESS_KEY_ID: self.store.access_key,
-            names.KEY_SECRET_ACCESS_KEY: self.store.secret_key,
-            names.KEY_ADDRESSING_STYLE: "path",
-        }
-        metadata = {"name": names.STORE_SECRET, "namespace": namespace}
-        return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data}
+        make_user_namespace(self.api, name, (endpoint or self.store.endpoint) if self.plan.has_store else None)
 
     # Atelier
 
@@ -261,14 +245,14 @@ class Cluster:
     def open_bucket(self) -> Any:
         """Open the bucket of every namespace's store, as boto3's `Bucket` resource."""
         import boto3  # noqa: PLC0415  # half a second that only some users of a cluster need
-        from botocore.config import Config  # noqa: PLC0415
+        from botocore.config import Config  # noqa: PLC0415  # as above
 
         resource: Any = boto3.resource(
             "s3",
             endpoint_url=self.store.endpoint,
-            region_name=self.store.region,
-            aws_access_key_id=self.store.access_key,
-            aws_secret_access_key=self.store.secret_key,
+            region_name=REGION,
+            aws_access_key_id=ACCESS_KEY,
+            aws_secret_access_key=SECRET_KEY,
             config=Config(
                 s3={"addressing_style": "path"},
                 request_checksum_calculation="when_required",
@@ -285,6 +269,36 @@ class Cluster:
         for path in files:
             bucket.upload_file(str(path), f"{key}/{path.relative_to(folder).as_posix()}")
         return len(files)
+
+
+def make_user_namespace(api: Api, name: str, endpoint: str | None) -> None:
+    """Make a namespace as a user has it: Pod Security `restricted` enforced, and the Secret of its store.
+
+    Args:
+        api: the cluster.
+        name: the namespace.
+        endpoint: the address of the playground's store; None: no Secret.
+    """
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+    if endpoint is not None:
+        api.apply(_build_store_secret(name, endpoint))
+    # Made a moment after its namespace; pods made sooner are refused.
+    wait_for(lambda: api.get("v1", "ServiceAccount", "default", name), f"the default account of {name} exists")
+
+
+def _build_store_secret(namespace: str, endpoint: str) -> Object:
+    data = {
+        names.KEY_ENDPOINT: endpoint,
+        names.KEY_REGION: REGION,
+        names.KEY_BUCKET: BUCKET,
+        names.KEY_PREFIX: PREFIX,
+        names.KEY_ACCESS_KEY_ID: ACCESS_KEY,
+        names.KEY_SECRET_ACCESS_KEY: SECRET_KEY,
+        names.KEY_ADDRESSING_STYLE: "path",
+    }
+    metadata = {"name": names.STORE_SECRET, "namespace": namespace}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data}
 
 
 def _say_nothing(line: str) -> None:

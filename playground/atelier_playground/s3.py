@@ -73,8 +73,8 @@ class S3Server:
         return f"http://127.0.0.1:{self._port}"
 
     def make_bucket(self, name: str) -> None:
-        """Make a bucket."""
-        (self.directory / name).mkdir(exist_ok=True)
+        """Make a bucket; before the start, because the running server does not look at the disk again."""
+        (self.directory / name).mkdir(parents=True, exist_ok=True)
 
 
 def _is_listening(port: int) -> bool:

@@ -22,8 +22,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """A running server with one bucket."""
     directory = tmp_path_factory.mktemp("store")
     started = S3Server(directory / "data", directory / "log")
-    started.start()
     started.make_bucket(BUCKET)
+    started.start()
     yield started
     started.stop()
 

@@ -1,0 +1,241 @@
+"""The demo's story: upload, apply, watch, look, choose, finalize, take home. Each chapter is one method.
+
+It speaks to Atelier only as a user does: objects through the API, files through the store. What it learns it shows on
+the console; what it keeps it writes under the output directory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.syntax import Syntax
+from rich.table import Table
+
+from atelier_contract import dataset, names, training_job
+from atelier_contract.conditions import ConditionStatus
+from atelier_contract.layout import RunLayout
+from atelier_contract.manifests import RunManifest
+from atelier_contract.reasons import Condition, State
+from atelier_contract.training_job_status import CheckpointStatus, ModelStatus, ProgressStatus, TrainingJobStatus
+from atelier_playground.api import Object
+from atelier_playground.cluster import CHECKOUT
+from atelier_playground.demo.sheet import Column, write_sheet
+from atelier_playground.demo.stage import Stage
+from atelier_playground.demo.store import Store
+from atelier_playground.errors import PlaygroundError, WaitedTooLong
+
+_BASE_MODEL = CHECKOUT / "playground" / "base-model" / "weights"
+_PICTURES = CHECKOUT / "playground" / "datasets" / "teapots"
+_DOCUMENT = Path(__file__).with_name("teapot.yaml")
+_DOCUMENT_URI = "s3://atelier/atelier/demo/"
+_POLL_SECONDS = 0.5
+# A run of the demo takes about two minutes; what takes longer than this is stuck.
+_RUN_SECONDS = 900
+_NEEDS_A_PERSON = frozenset({State.FAILED, State.INVALID})
+
+
+@dataclass
+class Story:
+    """One telling of the demo.
+
+    Args:
+        console: where it is told.
+        stage: where it plays.
+        store: the namespace's store.
+        output: where pictures and models are kept.
+    """
+
+    console: Console
+    stage: Stage
+    store: Store
+    output: Path
+
+    def tell(self) -> None:
+        """Tell it all.
+
+        Raises:
+            PlaygroundError: Atelier did not do what the story says; the message is its own.
+        """
+        try:
+            self._upload()
+            self._apply()
+            status = self._watch({State.AWAITING_SELECTION})
+            run = self.store.layout.run("teapot", status.run_identity or "")
+            self._show_checkpoints(status)
+            self._draw_sheet(run)
+            self._finalize(status, run)
+        finally:
+            if self.stage.is_borrowed:
+                self._tidy()
+
+    def _say(self, line: str) -> None:
+        self.console.print(f"[bold cyan]›[/] {line}", highlight=False, soft_wrap=True)
+
+    # Chapter one: what there is
+
+    def _upload(self) -> None:
+        parts = self.store.upload_folder(_BASE_MODEL, "base-models", "tiny")
+        pictures = self.store.upload_folder(_PICTURES, "pictures", "teapots")
+        self._say(f"uploaded a base model ({parts} files) and a folder of pictures with captions ({pictures} files)")
+
+    def _apply(self) -> None:
+        root = "/".join(part for part in (self.store.bucket_name, self.store.layout.key()) if part)
+        text = _DOCUMENT.read_text().replace(_DOCUMENT_URI, f"s3://{root}/")
+        self._say(f"kubectl apply -f teapot.yaml ({len(text.splitlines())} lines)")
+        self.console.print(Syntax(text, "yaml", background_color="default", word_wrap=True))
+        for document in yaml.safe_load_all(text):
+            self.stage.api.apply(document, self.stage.namespace)
+
+    # Chapter two: the run
+
+    def _watch(self, goals: set[State]) -> TrainingJobStatus:
+        """Show states and progress until the job is in one of the goals."""
+        deadline = time.monotonic() + _RUN_SECONDS
+        seen: set[str] = set()
+        with _build_bar(self.console) as bar:
+            task = bar.add_task("", total=None, visible=False, loss="", left="")
+            while True:
+                status = self._read_status()
+                ready = _find_condition(status, Condition.READY)
+                self._show_dataset(seen)
+                self._show_state(ready, seen)
+                if status.progress is not None:
+                    _advance(bar, task, status.progress)
+                if ready is not None and ready.reason in goals:
+                    return status
+                if ready is not None and (ready.reason in _NEEDS_A_PERSON or time.monotonic() > deadline):
+                    raise self._explain(status, ready)
+                time.sleep(_POLL_SECONDS)
+
+    def _read_job(self) -> Object:
+        return self.stage.api.get(names.API_VERSION, training_job.KIND, "teapot", self.stage.namespace)
+
+    def _read_status(self) -> TrainingJobStatus:
+        return TrainingJobStatus.model_validate(self._read_job().get("status") or {})
+
+    def _show_dataset(self, seen: set[str]) -> None:
+        if "dataset" in seen:
+            return
+        body = self.stage.api.get(names.API_VERSION, dataset.KIND, "teapots", self.stage.namespace)
+        status = dataset.DatasetStatus.model_validate(body.get("status") or {})
+        if status.revision:
+            seen.add("dataset")
+            uses = " and ".join(status.usable_for or ())
+            self._say(f"dataset teapots: {status.items} pictures, {status.captioned} captions, usable for {uses}")
+
+    def _show_state(self, ready: ConditionStatus | None, seen: set[str]) -> None:
+        if ready is not None and ready.reason and ready.reason not in seen:
+            seen.add(ready.reason)
+            self._say(f"trainingjob teapot: [bold]{ready.reason}[/]  {ready.message}")
+
+    def _explain(self, status: TrainingJobStatus, ready: ConditionStatus) -> PlaygroundError:
+        words = "; ".join(f"{one.type}={one.status} {one.reason} {one.message}" for one in status.conditions)
+        kind = PlaygroundError if ready.reason in _NEEDS_A_PERSON else WaitedTooLong
+        return kind(f"trainingjob teapot is {ready.reason}: {ready.message}\nall conditions: {words}")
+
+    # Chapter three: what came of it
+
+    def _show_checkpoints(self, status: TrainingJobStatus) -> None:
+        table = Table(title="checkpoints", title_justify="left")
+        for heading in ("name", "step", "MB", "held-out loss", "samples", "state", ""):
+            table.add_column(heading, justify="left" if heading in {"name", "state", ""} else "right")
+        for row in status.checkpoints or ():
+            mark = "best" if row.best else ""
+            size = f"{row.bytes / 1e6:.2f}"
+            table.add_row(row.name, str(row.step), size, row.held_out_loss, str(row.samples), row.state, mark)
+        self.console.print(table)
+
+    def _draw_sheet(self, run: RunLayout) -> None:
+        manifest = RunManifest.model_validate(json.loads(self.store.read(run.manifest)))
+        columns = []
+        for found in self.store.list_checkpoints(run):
+            step, loss = found.manifest.step, found.manifest.held_out_loss
+            samples = sorted(found.manifest.samples, key=lambda sample: sample.prompt)
+            columns.append(
+                Column(
+                    title="base model" if step == 0 else f"step {step}",
+                    note="" if loss is None else f"loss {loss:.4f}",
+                    pictures=[self.store.read(f"{found.folder}/{sample.name}") for sample in samples],
+                )
+            )
+        path = self.output / "contact-sheet.png"
+        write_sheet(path, manifest.prompts, columns)
+        self._say(f"contact sheet, {len(manifest.prompts)} prompts by {len(columns)} steps: {path}")
+
+    # Chapter four: the choice
+
+    def _finalize(self, status: TrainingJobStatus, run: RunLayout) -> None:
+        before = self.store.list_sizes(run.attempts())
+        chosen = _choose(status.checkpoints or [])
+        self._say(f"selecting {' and '.join(chosen)}, and finalizing")
+        change = {"spec": {"selection": {"checkpoints": chosen, "finalize": True}}}
+        self.stage.api.patch(names.API_VERSION, training_job.KIND, "teapot", change, self.stage.namespace)
+        status = self._watch({State.FINALIZED})
+        for model in status.models or ():
+            self._download(model)
+        after = self.store.list_sizes(run.attempts())
+        gone = sum(before.values()) - sum(after.values())
+        objects = f"{len(before)} → {len(after)} objects of checkpoints and states in the bucket"
+        self._say(f"freed {status.reclaimed_bytes or 0:,} bytes ({objects}, {gone:,} bytes less)")
+
+    def _download(self, model: ModelStatus) -> None:
+        content = self.store.read(model.key)
+        if hashlib.sha256(content).hexdigest() != model.sha256:
+            raise PlaygroundError(f"{model.key} is not what status says: its sha256 differs from {model.sha256}")
+        path = self.output / Path(model.key).name
+        path.write_bytes(content)
+        self._say(f"published [bold]{model.name}[/] from {model.checkpoint}: {model.key}")
+        self._say(f"downloaded {len(content):,} bytes, sha256 verified: {path}")
+
+    # A borrowed cluster
+
+    def _tidy(self) -> None:
+        """Remove what the demo brought to a cluster that is not its own; the published models stay."""
+        api, namespace = self.stage.api, self.stage.namespace
+        api.delete(names.API_VERSION, training_job.KIND, "teapot", namespace)
+        api.delete(names.API_VERSION, dataset.KIND, "teapots", namespace)
+        for key in (("base-models", "tiny"), ("pictures", "teapots"), ("runs", "teapot"), ("datasets", "teapots")):
+            self.store.delete(self.store.layout.key(*key))
+        self._say("removed the demo's objects and files; the published models stay in the store")
+
+
+def _build_bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("  {task.description:<13}"),
+        BarColumn(40),
+        TextColumn("{task.completed:.0f}/{task.total} steps"),
+        TextColumn("loss {task.fields[loss]}"),
+        TextColumn("{task.fields[left]}"),
+        console=console,
+    )
+
+
+def _advance(bar: Progress, task: TaskID, progress: ProgressStatus) -> None:
+    left = "" if progress.remaining_seconds is None else f"{progress.remaining_seconds} s left"
+    bar.update(
+        task,
+        description=progress.phase,
+        completed=progress.step,
+        total=progress.total_steps,
+        visible=True,
+        loss=progress.loss,
+        left=left,
+    )
+
+
+def _find_condition(status: TrainingJobStatus, kind: Condition) -> ConditionStatus | None:
+    return next((one for one in status.conditions if one.type == kind), None)
+
+
+def _choose(rows: list[CheckpointStatus]) -> list[str]:
+    """Choose two checkpoints as a person might: the one marked best, and the last other one."""
+    best = next((row for row in rows if row.best), rows[-1])
+    others = [row for row in rows if row.name != best.name and row.step > 0]
+    return [row.name for row in sorted([*others[-1:], best], key=lambda row: row.step)]
