@@ -10,7 +10,7 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,7 @@ from atelier_operator.model import Json
 from atelier_operator.observe import Observer
 from atelier_operator.plan import decide_dataset, decide_training_job
 from atelier_operator.polling import Poller
-from atelier_operator.reconcile import Parts, Reconciler
+from atelier_operator.reconcile import Decide, Parts, Reconciler
 from atelier_operator.settings import Settings, read_settings
 
 LATE_SECONDS = 60.0
@@ -46,7 +46,7 @@ SILENT_SECONDS = 120.0
 _FILL_PAUSE_SECONDS = 2.0
 
 _logger = logging.getLogger("atelier_operator")
-DECIDERS = {DATASET: decide_dataset.decide, TRAINING_JOB: decide_training_job.decide}
+DECIDERS: Mapping[str, Decide] = {DATASET: decide_dataset.decide, TRAINING_JOB: decide_training_job.decide}
 
 
 @dataclass(frozen=True)
