@@ -34,7 +34,7 @@ def join_key(*parts: str) -> str:
             key would be longer than 1,024 bytes.
     """
     for part in parts:
-        if not PART.match(part):
+        if not PART.fullmatch(part):
             raise KeyRefused(f"{part!r} cannot be part of a store key: use letters, digits, '.', '_' and '-'")
     key = "/".join(parts)
     if len(key.encode()) > MAX_KEY_BYTES:
@@ -69,13 +69,17 @@ class NamespaceLayout:
 
     def blob(self, dataset: str, sha256: str) -> str:
         """Return the key of a picture or caption by its content."""
-        if not HEX.match(sha256):
+        if not HEX.fullmatch(sha256):
             raise KeyRefused(f"{sha256!r} is not a sha256")
         return self.dataset(dataset, "blobs", sha256)
 
     def push(self, dataset: str, digest: str) -> str:
         """Return the key of a finished push."""
         return self.dataset(dataset, "pushes", f"{digest}.json")
+
+    def pushes(self, dataset: str) -> str:
+        """Return the prefix of all finished pushes of a dataset, without a slash at the end."""
+        return self.dataset(dataset, "pushes")
 
     def revision(self, dataset: str, digest: str) -> str:
         """Return the key of an immutable revision manifest."""
@@ -104,7 +108,7 @@ class RunLayout:
 
     def key(self, *parts: str) -> str:
         """Return a key below this run."""
-        if not HEX.match(self.identity):
+        if not HEX.fullmatch(self.identity):
             raise KeyRefused(f"{self.identity!r} is not a run identity")
         return self.namespace.key("runs", self.job, self.identity[:IDENTITY_LENGTH], *parts)
 
@@ -122,6 +126,11 @@ class RunLayout:
     def final(self) -> str:
         """Key of final.json: the tombstone of what was published and deleted."""
         return self.key("final.json")
+
+    @property
+    def collecting(self) -> str:
+        """Key of collecting.json: what is being deleted; gone once it is."""
+        return self.key("collecting.json")
 
     @property
     def execution(self) -> str:

@@ -25,6 +25,31 @@ class OwnerManifest(Document):
     namespace_uid: str
 
 
+class PushedFile(Report):
+    """One picture or caption of a push."""
+
+    path: Annotated[str, Field(min_length=1, max_length=1024)]
+    """Relative to the pushed folder, with `/` between its parts."""
+    bytes: Annotated[int, Field(ge=0)]
+    sha256: Sha256
+    """The content lies under `NamespaceLayout.blob`."""
+
+
+class PushManifest(Document):
+    """pushes/<digest>.json: a finished push, written after its blobs. The key's digest is that of these bytes.
+
+    A dataset's contents follow from its pushes in order of time: a later push adds files and replaces those of the
+    same path; one with `replaces` begins anew.
+    """
+
+    pushed_at: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$")]
+    """When the push ended, RFC 3339 in UTC. Example: 2026-11-23T00:37:58Z."""
+    files: list[PushedFile]
+    """Sorted by path."""
+    replaces: bool = False
+    """True: files of earlier pushes no longer belong to the dataset."""
+
+
 class FileEntry(Report):
     """One file of a checkpoint or state."""
 
@@ -163,3 +188,17 @@ class FinalManifest(Document):
     published: list[PublishedModel]
     deleted_steps: list[int]
     reclaimed_bytes: int
+
+
+class CollectedObject(Report):
+    """One object that is to be deleted."""
+
+    key: str
+    bytes: Annotated[int, Field(ge=0)]
+
+
+class CollectPlan(Document):
+    """collecting.json: written before the first deletion, so that a torn deletion is finished and never guessed at."""
+
+    steps: list[int]
+    objects: list[CollectedObject]

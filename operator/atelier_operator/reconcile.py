@@ -18,7 +18,7 @@ from prometheus_client.core import GaugeMetricFamily
 
 from atelier_contract import names
 from atelier_contract.dataset import DatasetStatus
-from atelier_contract.training_job_status import TrainingJobStatus
+from atelier_contract.training_job_status import TrainingJobStatus, fit_status
 from atelier_operator.cache import Cache
 from atelier_operator.edges.actions import Actor
 from atelier_operator.edges.cluster import Cluster
@@ -147,6 +147,8 @@ class Reconciler:
         Raises:
             Conflict: the object has changed since; a stale apply would silently drop rows of lists.
         """
+        if isinstance(after, TrainingJobStatus):
+            after = fit_status(after)
         if after == before:
             return meta
         resource = OWNERS[key.kind]

@@ -5,6 +5,7 @@ The official client is imported when first needed: the command must start at onc
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from atelier_contract import names, training_job
@@ -66,8 +67,6 @@ class TrainingJobs:
 
 def read_refusal(status: int, body: str | None) -> str:
     """Return the API server's own sentence out of an error answer."""
-    import json  # noqa: PLC0415
-
     try:
         message = json.loads(body or "{}").get("message")
     except ValueError:

@@ -19,7 +19,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.hf_api import RepoFile
 
 # The package exports these two lazily, which type checkers do not see.
-from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]
+from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]  # no stub
 
 from atelier_trainer.edges.patience import Patience, Unanswered
 from atelier_trainer.edges.store import CHUNK_BYTES, Content, StoredObject

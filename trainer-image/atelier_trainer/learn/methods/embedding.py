@@ -127,5 +127,5 @@ def _extend(encoder: Encoder, tokens: list[str], start: Tensor) -> ExtendedTable
         raise InvalidInput(f"embedding.placeholder {tokens[0]} is a token of the base model already: use another")
     table: nn.Embedding = encoder.model.get_input_embeddings()  # type: ignore[operator]  # transformers' own method
     extended = ExtendedTable(table, first, start)
-    encoder.model.set_input_embeddings(extended)  # type: ignore[operator]
+    encoder.model.set_input_embeddings(extended)  # type: ignore[operator]  # transformers' own method
     return extended
