@@ -35,10 +35,14 @@ def record_checkpoints(look: Look, status: TrainingJobStatus) -> TrainingJobStat
 
 
 def merge_rows(look: Look, status: TrainingJobStatus, told: Iterable[CheckpointRow]) -> TrainingJobStatus:
-    """Return the status with the told checkpoints in it, by step."""
+    """Return the status with the told checkpoints in it, by step.
+
+    Step 0 is the base model itself: it has pictures and a loss but no file, so it is no row that one could select.
+    """
     rows = {row.step: row for row in status.checkpoints or []}
     for row in told:
-        rows[row.step] = _merge(rows.get(row.step), row)
+        if row.step > 0:
+            rows[row.step] = _merge(rows.get(row.step), row)
     if not rows:
         return status
     ordered = [rows[step] for step in sorted(rows)]
@@ -59,12 +63,12 @@ def lose_rows(status: TrainingJobStatus, told: Iterable[CheckpointRow]) -> Train
 
 
 def mark_best(look: Look, rows: list[CheckpointStatus]) -> list[CheckpointStatus]:
-    """Return the rows with the lowest held-out loss marked; step 0 has no file and cannot be it."""
+    """Return the rows with the lowest held-out loss marked."""
     items = look.view.dataset.status.items if look.view.dataset else None
     wanted = not (look.spec.validation and look.spec.validation.held_out == "none")
     if not wanted or (items is not None and items < _HELD_OUT_FROM):
         return rows
-    losses = [(float(row.held_out_loss), row.step) for row in rows if row.held_out_loss and row.step > 0]
+    losses = [(float(row.held_out_loss), row.step) for row in rows if row.held_out_loss]
     best = min(losses)[1] if losses else None
     return [row.model_copy(update={"best": True if row.step == best else None}) for row in rows]
 
@@ -126,7 +130,6 @@ def _set_state(status: TrainingJobStatus, which: frozenset[str], state: str) -> 
 
 
 def _with_rows(status: TrainingJobStatus, rows: list[CheckpointStatus]) -> TrainingJobStatus:
-    """Return the status with these rows and the count of those kept; step 0 is no checkpoint to keep."""
-    real = [row for row in rows if row.step > 0]
-    kept = sum(row.state in {"Selected", "Published"} for row in real)
-    return status.model_copy(update={"checkpoints": rows, "kept": f"{kept}/{len(real)}" if real else None})
+    """Return the status with these rows and the count of those kept."""
+    kept = sum(row.state in {"Selected", "Published"} for row in rows)
+    return status.model_copy(update={"checkpoints": rows, "kept": f"{kept}/{len(rows)}" if rows else None})

@@ -74,7 +74,7 @@ def _judge(
         return False, Reason.EMPTY_SELECTION, message
     unknown = _find_unknown(status, names)
     if unknown:
-        there = [row.name for row in status.checkpoints or [] if row.step > 0 and row.state not in GONE]
+        there = [row.name for row in status.checkpoints or [] if row.state not in GONE]
         shown = ", ".join(unknown[:_SHOWN]) + (" and others" if len(unknown) > _SHOWN else "")
         known = f"choose from {there[0]} to {there[-1]} in status.checkpoints" if there else "there are none so far"
         message = f"no checkpoint to keep is called {shown}: {known}; nothing is published or deleted until then"
@@ -83,8 +83,8 @@ def _judge(
 
 
 def _find_unknown(status: TrainingJobStatus, names: tuple[str, ...]) -> list[str]:
-    """Return the names that cannot be kept: not there, gone, or step 0, which is the base model itself."""
-    usable = {row.name for row in status.checkpoints or [] if row.step > 0 and row.state not in GONE}
+    """Return the names that cannot be kept: not there, or gone."""
+    usable = {row.name for row in status.checkpoints or [] if row.state not in GONE}
     return [name for name in names if name not in usable]
 
 
