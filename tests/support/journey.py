@@ -84,8 +84,8 @@ class Room:
         return {one.key: one.size for one in objects}
 
     def read(self, key: str) -> bytes:
-        """Return an object's bytes."""
-        data: bytes = self.home.open_bucket().Object(key).get()["Body"].read()
+        """Return an object's bytes by the key that a status names, which is below the store's prefix."""
+        data: bytes = self.home.open_bucket().Object(f"{PREFIX}/{key}").get()["Body"].read()
         return data
 
     # Datasets
