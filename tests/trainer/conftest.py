@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import boto3
 import pytest
 
 from atelier_contract import names
@@ -38,7 +39,15 @@ def s3_server() -> Iterator[S3Server]:
 def bucket(s3_server: S3Server) -> BucketDescription:
     """An empty bucket of that server."""
     name = f"b{uuid.uuid4().hex[:12]}"
-    s3_server.make_bucket(name)
+    # Through the protocol: a folder made beside the server is seen only when its listing is read anew.
+    client = boto3.client(
+        "s3",
+        endpoint_url=s3_server.endpoint,
+        region_name=s3_server.region,
+        aws_access_key_id=s3_server.access_key,
+        aws_secret_access_key=s3_server.secret_key,
+    )
+    client.create_bucket(Bucket=name)
     return BucketDescription(
         secret_name=names.STORE_SECRET,
         bucket=name,
