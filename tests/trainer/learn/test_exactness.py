@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from learning import EMBEDDING, ScriptedControl, build_workspace
+from learning import ScriptedControl, build_workspace
 from learning_results import Finished, run
 
-KINDS: dict[str, dict[str, Any]] = {
-    "concept model": {},
-    "everything random": {
-        "conceptModel": {"dropout": 0.2, "textEncoderLearningRate": 1e-3, "targets": "attentionMlpConv"},
-        "flip": True,
-        "captionDropout": 0.3,
-    },
-    "embedding": {"embedding": EMBEDDING, "captionDropout": 0, "weightDecay": 0},
-}
 
-
-@pytest.fixture(params=KINDS, scope="module")
-def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+@pytest.fixture(params=["concept_run", "random_run", "embedding_run"])
+def whole(request: pytest.FixtureRequest) -> Finished:
     """An uninterrupted run of 6 steps with states and checkpoints at 3 and 6."""
-    return run(tmp_path_factory.mktemp("whole") / "a", **KINDS[request.param])
+    finished: Finished = request.getfixturevalue(request.param)
+    return finished
 
 
 def assert_equal_ends(one: Finished, other: Finished) -> None:

@@ -47,12 +47,12 @@ class CheckpointWriter:
             Interrupted: by `pause`; the folder is then incomplete and of no use.
         """
         (folder / SAMPLES).mkdir(parents=True)
-        self.family.denoiser.eval()
+        self.method.set_training(on=False)
         files = [] if step == 0 else [self._write_model(folder, step)]
         loss = measure_loss(self.family, self.encoder.encode, self.measured, pause)
         empty = measure_loss(self.family, self.encoder.encode, self.measured, pause, text="") if step == 0 else None
         samples = self._write_samples(folder, pause)
-        self.family.denoiser.train()
+        self.method.set_training(on=True)
         return CheckpointManifest(
             step=step,
             run_identity=self.told.run_identity,

@@ -22,8 +22,8 @@ MOST_CANDIDATES = 64
 """Pictures looked at in vain before holding out fewer than asked."""
 ALIKE_LEVELS = 4.0
 """Mean difference of 16 x 16 thumbnails, in levels of 255, up to which two pictures are near-duplicates. Copies of the
-sample teapots at JPEG quality 60 or at half the size differ by up to 3.2; of their 378 pairs, drawings of one subject in
-two positions, two lie below 4 and all others above (measured)."""
+sample teapots at JPEG quality 60 or at half the size differ by up to 3.2; of their 378 pairs, drawings of one subject
+in two positions, two lie below 4 and all others above (measured)."""
 
 
 def choose_held_out(pictures: Sequence[Picture]) -> list[str]:

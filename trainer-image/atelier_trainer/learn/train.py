@@ -129,7 +129,7 @@ def _train(
         scratch=workspace.scratch,
         kept_steps={checkpoint.manifest.step for checkpoint in workspace.checkpoints},
     )
-    prepared.family.denoiser.train()
+    method.set_training(on=True)
     progress.enter("Training")
     return run_steps(Course(settings, prepared.batches, prepared.gradients, optimizer, keeper, progress, control))
 

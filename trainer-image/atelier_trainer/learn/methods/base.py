@@ -40,6 +40,9 @@ class Method(Protocol):
     def rate_groups(self) -> list[RateGroup]:
         """Return the parameters by learning rate."""
 
+    def set_training(self, *, on: bool) -> None:
+        """Switch what differs between training and drawing (adapter dropout). The base model itself never differs."""
+
     def rewrite(self, text: str) -> str:
         """Return the text as the tokenizer must see it."""
 

@@ -55,6 +55,7 @@ class Adapter:
     """[r, I] or [r, I, k, k]."""
     up: nn.Parameter
     """[O, r] or [O, r, 1, 1]; zero at the start."""
+    dropout: nn.Module
 
 
 class ConceptModel:
@@ -97,6 +98,11 @@ class ConceptModel:
         if self._text_rate is not None:
             groups.append(RateGroup([p for a in self._text for p in (a.down, a.up)], self._text_rate))
         return groups
+
+    def set_training(self, *, on: bool) -> None:
+        """Switch adapter dropout on or off."""
+        for adapter in self._adapters():
+            adapter.dropout.train(on)
 
     def rewrite(self, text: str) -> str:
         """Return the text unchanged: the trigger is made of words that the tokenizer knows how to split."""
@@ -168,7 +174,8 @@ def _find_adapters(model: nn.Module, prefix: str) -> Iterator[Adapter]:
         if isinstance(module, LoraLayer):
             path = name if prefix == DENOISER_PREFIX or name.startswith(TEXT_ROOT) else TEXT_ROOT + name
             down, up = module.lora_A[ADAPTER].float(), module.lora_B[ADAPTER].float()
-            yield Adapter(f"{prefix}_{path.replace('.', '_')}", down.weight, up.weight)
+            name_in_file = f"{prefix}_{path.replace('.', '_')}"
+            yield Adapter(name_in_file, down.weight, up.weight, module.lora_dropout[ADAPTER])
 
 
 def _initialise(adapter: Adapter, draws: Draws) -> None:

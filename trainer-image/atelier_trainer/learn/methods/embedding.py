@@ -77,6 +77,9 @@ class Embedding:
         """Return the rows at the run's rate."""
         return [RateGroup([self._extended.rows], self._rate)]
 
+    def set_training(self, *, on: bool) -> None:
+        """Do nothing: rows have no dropout."""
+
     def rewrite(self, text: str) -> str:
         """Return the text with every placeholder spelled as all its tokens, as diffusers' loader does."""
         return text.replace(self._placeholder, " ".join(self._tokens))
@@ -123,7 +126,8 @@ def _read_phrase(encoder: Encoder, phrase: str, vectors: int) -> Tensor:
 def _extend(encoder: Encoder, tokens: list[str], start: Tensor) -> ExtendedTable:
     """Teach the tokenizer the tokens and put the extended table into the encoder."""
     first = len(encoder.tokenizer)
-    if encoder.tokenizer.add_tokens(tokens) != len(tokens):
+    encoder.tokenizer.add_tokens(tokens)
+    if encoder.tokenizer.convert_tokens_to_ids(tokens) != list(range(first, first + len(tokens))):
         raise InvalidInput(f"embedding.placeholder {tokens[0]} is a token of the base model already: use another")
     table: nn.Embedding = encoder.model.get_input_embeddings()  # type: ignore[operator]  # transformers' own method
     extended = ExtendedTable(table, first, start)

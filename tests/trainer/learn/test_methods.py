@@ -1,0 +1,139 @@
+"""What is trained: adapters that begin as nothing, and new words that leave the old ones alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from atelier_trainer.errors import InvalidInput
+from learning import EMBEDDING, build_settings
+from learning_results import Finished, build_on, load_family, predict
+
+TEXTS = ["a TKXW teapot on a red background", "a star", ""]
+
+
+@pytest.mark.parametrize("targets", ["attention", "attentionMlp", "attentionMlpConv"])
+def test_adapters_start_as_an_exact_no_op(targets: str) -> None:
+    """With fresh adapters, on the text encoder too, the denoiser answers to the bit what the base model answers."""
+    plain = predict(load_family(), TEXTS)
+    adapted = load_family()
+    build_on(adapted, build_settings(conceptModel={"targets": targets, "textEncoderLearningRate": 1e-4}))
+    assert torch.equal(predict(adapted, TEXTS), plain)
+
+
+def test_adapters_are_drawn_by_name_and_seed() -> None:
+    """Two builds of one seed start alike whatever torch's own generator did; another seed starts elsewhere."""
+    torch.manual_seed(1)
+    one = build_on(load_family(), build_settings()).named_parameters()
+    torch.manual_seed(2)
+    same = build_on(load_family(), build_settings()).named_parameters()
+    other = build_on(load_family(), build_settings(seed=8)).named_parameters()
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+
+
+def test_only_adapters_are_trainable() -> None:
+    """Every trainable tensor of the denoiser is an adapter's, and it is float32."""
+    family = load_family()
+    named = build_on(family, build_settings()).named_parameters()
+    trainable = [parameter for parameter in family.denoiser.parameters() if parameter.requires_grad]
+    assert {id(p) for p in trainable} == {id(p) for p in named.values()}
+    assert {p.dtype for p in named.values()} == {torch.float32}
+
+
+def test_wider_targets_adapt_more_layers() -> None:
+    """Attention, MLP and convolutions each add layers (56, 84 and 113 on the tiny base)."""
+    counts = [
+        len(build_on(load_family(), build_settings(conceptModel={"targets": targets})).export()) // 3
+        for targets in ("attention", "attentionMlp", "attentionMlpConv")
+    ]
+    assert counts == sorted(set(counts))
+
+
+def test_the_text_encoder_learns_at_its_own_rate() -> None:
+    """With a rate for the text encoder there is a second group at that rate, without one there is none."""
+    with_text = build_on(load_family(), build_settings(conceptModel={"textEncoderLearningRate": 3e-5}))
+    assert [group.learning_rate for group in with_text.rate_groups()] == [1e-3, 3e-5]
+    assert len(build_on(load_family(), build_settings()).rate_groups()) == 1
+
+
+def test_dropout_is_off_while_drawing() -> None:
+    """Switched off, an adapter with dropout answers twice alike, in the denoiser and in the text encoder."""
+    family = load_family()
+    asked = {"dropout": 0.5, "textEncoderLearningRate": 1e-4}
+    method = build_on(family, build_settings(conceptModel=asked))
+    with torch.no_grad():
+        for parameter in method.named_parameters().values():
+            parameter.normal_(std=0.1)
+    method.set_training(on=True)
+    noisy = predict(family, TEXTS)
+    method.set_training(on=False)
+    assert not torch.equal(noisy, predict(family, TEXTS))
+    assert torch.equal(predict(family, TEXTS), predict(family, TEXTS))
+
+
+def test_an_embedding_starts_as_its_phrase_in_turn() -> None:
+    """Three vectors from a phrase of two tokens begin as the first, the second and the first again."""
+    family = load_family()
+    encoder = family.encoders["text_encoder"]
+    table = encoder.model.get_input_embeddings().weight.clone()
+    first, second = encoder.tokenizer("red star", add_special_tokens=False).input_ids
+    rows = build_on(family, build_settings(embedding=EMBEDDING)).named_parameters()["rows"]
+    assert torch.equal(rows, table[[first, second, first]])
+
+
+def test_an_embedding_trains_its_own_rows_only(embedding_run: Finished) -> None:
+    """The optimiser holds 3 x 768 numbers and nothing else."""
+    assert {name: tuple(rows.shape) for name, rows in embedding_run.weights().items()} == {"rows": (3, 768)}
+
+
+def test_the_token_table_stays_as_it_was() -> None:
+    """After a step on the new rows every old row is the same to the bit, and texts without the word read the same."""
+    family = load_family()
+    before = predict(family, TEXTS)
+    encoder = family.encoders["text_encoder"]
+    table = encoder.model.get_input_embeddings().weight.clone()
+    method = build_on(family, build_settings(embedding=EMBEDDING))
+    (rows,) = method.named_parameters().values()
+    family.encode_prompts([method.rewrite("a <tkxw>")])["text_encoder"].sum().backward()
+    assert rows.grad is not None
+    with torch.no_grad():
+        rows -= rows.grad
+    assert torch.equal(encoder.model.get_input_embeddings().table.weight, table)
+    assert torch.equal(predict(family, TEXTS), before)
+
+
+def test_every_vector_has_its_own_token() -> None:
+    """The placeholder is read as as many tokens as there are vectors, named as diffusers' loader names them."""
+    family = load_family()
+    method = build_on(family, build_settings(embedding=EMBEDDING))
+    assert method.rewrite("a <tkxw> on red") == "a <tkxw> <tkxw>_1 <tkxw>_2 on red"
+    ids = family.encoders["text_encoder"].tokenizer(method.rewrite("<tkxw>"), add_special_tokens=False).input_ids
+    assert ids == [638, 639, 640]
+
+
+def test_a_placeholder_that_exists_is_refused() -> None:
+    """A word that the tokenizer already has as a token of its own cannot be a placeholder."""
+    with pytest.raises(InvalidInput, match="placeholder"):
+        build_on(load_family(), build_settings(embedding=EMBEDDING | {"placeholder": "<|endoftext|>"}))
+
+
+def test_a_model_file_can_be_gone_on_from(concept_run: Finished) -> None:
+    """Loading a file gives back the trained weights, also under another alpha."""
+    from safetensors.torch import load_file
+
+    method = build_on(load_family(), build_settings(conceptModel={"alpha": 4}))
+    method.load(load_file(concept_run.recorder.model(6)))
+    masters = concept_run.weights()
+    for name, parameter in method.named_parameters().items():
+        expected = masters[name] * (0.5 if name.endswith(".up") else 1)  # alpha 2 of rank 4, now 4 of 4
+        torch.testing.assert_close(parameter.detach(), expected, rtol=1e-6, atol=0)
+
+
+def test_a_file_of_another_rank_is_refused(concept_run: Finished) -> None:
+    """Going on with another rank is refused in words that name the setting."""
+    from safetensors.torch import load_file
+
+    method = build_on(load_family(), build_settings(conceptModel={"rank": 2}))
+    with pytest.raises(InvalidInput, match=r"conceptModel\.rank"):
+        method.load(load_file(concept_run.recorder.model(6)))
