@@ -17,13 +17,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import yaml
-
 from atelier_contract import names
 from atelier_playground.api import Api, Object, read_conditions, wait_for
 from atelier_playground.binaries import Report, build_control_plane, find_kubectl, find_sandbox
 from atelier_playground.chart import install_chart
 from atelier_playground.controlplane import ControlPlane, Patience
+from atelier_playground.documents import read_documents
 from atelier_playground.errors import PlaygroundError
 from atelier_playground.images import Image, build_python_image, read_registry, write_registry
 from atelier_playground.machines import GENEROUS, Machine
@@ -206,7 +205,7 @@ class Cluster:
         Raises:
             ApiError: the server refused one; those before it are applied.
         """
-        return [self.api.apply(document, namespace) for document in yaml.safe_load_all(text) if document]
+        return [self.api.apply(document, namespace) for document in read_documents(text)]
 
     def make_user_namespace(self, name: str, endpoint: str | None = None) -> None:
         """Make a namespace as a user has it: Pod Security `restricted` enforced, and the Secret of its store.

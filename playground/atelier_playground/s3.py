@@ -55,8 +55,9 @@ class S3Server:
         command: list[str | Path] = [
             *(find_rclone(), "serve", "s3", self.directory),
             *("--addr", f"127.0.0.1:{self._port}", "--auth-key", f"{self.access_key},{self.secret_key}"),
-            # No settings of the person's own rclone. Its directory cache keeps its default time: every write goes through
-            # this server and is seen at once, and a time of 0 makes its clean-up timers spin and lock requests out.
+            # No settings of the person's own rclone. Its directory cache keeps its default time: every write goes
+            # through this server and is seen at once, and a time of 0 makes its clean-up timers spin and lock
+            # requests out.
             *("--config", "/dev/null", "--vfs-cache-mode", "off"),
         ]
         self._child = Child("rclone", command, self.log)

@@ -15,7 +15,7 @@ import boto3
 from botocore.config import Config
 
 from atelier_contract import names
-from atelier_contract.layout import NamespaceLayout, RunLayout
+from atelier_contract.layout import NamespaceLayout, RunLayout, split_path
 from atelier_contract.manifests import CheckpointManifest
 from atelier_playground.api import Api
 from atelier_playground.errors import PlaygroundError
@@ -43,6 +43,10 @@ class Store:
         for path in files:
             self.bucket.upload_file(str(path), f"{self.layout.key(*key)}/{path.relative_to(folder).as_posix()}")
         return len(files)
+
+    def locate(self, key: str) -> str:
+        """The whole key of what status names: status does not know the bucket's own prefix, which is the Secret's."""
+        return "/".join((*split_path(self.layout.prefix), key))
 
     def read(self, key: str) -> bytes:
         """Read an object."""

@@ -9,10 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.syntax import Syntax
@@ -29,6 +28,7 @@ from atelier_playground.cluster import CHECKOUT
 from atelier_playground.demo.sheet import Column, write_sheet
 from atelier_playground.demo.stage import Stage
 from atelier_playground.demo.store import Store
+from atelier_playground.documents import read_documents
 from atelier_playground.errors import PlaygroundError, WaitedTooLong
 
 _BASE_MODEL = CHECKOUT / "playground" / "base-model" / "weights"
@@ -56,6 +56,8 @@ class Story:
     stage: Stage
     store: Store
     output: Path
+    _started: float = field(default_factory=time.monotonic, init=False)
+    _said: set[str] = field(default_factory=set, init=False)
 
     def tell(self) -> None:
         """Tell it all.
@@ -76,7 +78,13 @@ class Story:
                 self._tidy()
 
     def _say(self, line: str) -> None:
-        self.console.print(f"[bold cyan]›[/] {line}", highlight=False, soft_wrap=True)
+        minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
+        self.console.print(f"[dim]{minutes}:{seconds:02d}[/] {line}", highlight=False, soft_wrap=True)
+
+    def _say_once(self, line: str) -> None:
+        if line not in self._said:
+            self._said.add(line)
+            self._say(line)
 
     # Chapter one: what there is
 
@@ -89,8 +97,8 @@ class Story:
         root = "/".join(part for part in (self.store.bucket_name, self.store.layout.key()) if part)
         text = _DOCUMENT.read_text().replace(_DOCUMENT_URI, f"s3://{root}/")
         self._say(f"kubectl apply -f teapot.yaml ({len(text.splitlines())} lines)")
-        self.console.print(Syntax(text, "yaml", background_color="default", word_wrap=True))
-        for document in yaml.safe_load_all(text):
+        self.console.print(Syntax(text, "yaml", background_color="default"))
+        for document in read_documents(text):
             self.stage.api.apply(document, self.stage.namespace)
 
     # Chapter two: the run
@@ -98,15 +106,15 @@ class Story:
     def _watch(self, goals: set[State]) -> TrainingJobStatus:
         """Show states and progress until the job is in one of the goals."""
         deadline = time.monotonic() + _RUN_SECONDS
-        seen: set[str] = set()
         with _build_bar(self.console) as bar:
             task = bar.add_task("", total=None, visible=False, loss="", left="")
             while True:
                 status = self._read_status()
                 ready = _find_condition(status, Condition.READY)
-                self._show_dataset(seen)
-                self._show_state(ready, seen)
-                if status.progress is not None:
+                self._show_dataset()
+                if ready is not None and ready.reason:
+                    self._show_state(ready)
+                if status.progress is not None and not status.completion_time:
                     _advance(bar, task, status.progress)
                 if ready is not None and ready.reason in goals:
                     return status
@@ -120,20 +128,19 @@ class Story:
     def _read_status(self) -> TrainingJobStatus:
         return TrainingJobStatus.model_validate(self._read_job().get("status") or {})
 
-    def _show_dataset(self, seen: set[str]) -> None:
-        if "dataset" in seen:
-            return
+    def _show_dataset(self) -> None:
         body = self.stage.api.get(names.API_VERSION, dataset.KIND, "teapots", self.stage.namespace)
         status = dataset.DatasetStatus.model_validate(body.get("status") or {})
         if status.revision:
-            seen.add("dataset")
             uses = " and ".join(status.usable_for or ())
-            self._say(f"dataset teapots: {status.items} pictures, {status.captioned} captions, usable for {uses}")
+            words = f"{status.items} pictures, {status.captioned} captions, usable for {uses}"
+            self._say_once(f"dataset [bold]teapots[/]: {words}")
 
-    def _show_state(self, ready: ConditionStatus | None, seen: set[str]) -> None:
-        if ready is not None and ready.reason and ready.reason not in seen:
-            seen.add(ready.reason)
-            self._say(f"trainingjob teapot: [bold]{ready.reason}[/]  {ready.message}")
+    def _show_state(self, ready: ConditionStatus) -> None:
+        """Tell of each state once, with the message it came with."""
+        if ready.reason not in self._said:
+            self._said.add(ready.reason)
+            self._say(f"trainingjob [bold]teapot[/]: [bold]{ready.reason}[/], {ready.message}")
 
     def _explain(self, status: TrainingJobStatus, ready: ConditionStatus) -> PlaygroundError:
         words = "; ".join(f"{one.type}={one.status} {one.reason} {one.message}" for one in status.conditions)
@@ -186,12 +193,13 @@ class Story:
         self._say(f"freed {status.reclaimed_bytes or 0:,} bytes ({objects}, {gone:,} bytes less)")
 
     def _download(self, model: ModelStatus) -> None:
-        content = self.store.read(model.key)
+        key = self.store.locate(model.key)
+        content = self.store.read(key)
         if hashlib.sha256(content).hexdigest() != model.sha256:
-            raise PlaygroundError(f"{model.key} is not what status says: its sha256 differs from {model.sha256}")
+            raise PlaygroundError(f"{key} is not what status says: its sha256 differs from {model.sha256}")
         path = self.output / Path(model.key).name
         path.write_bytes(content)
-        self._say(f"published [bold]{model.name}[/] from {model.checkpoint}: {model.key}")
+        self._say(f"published [bold]{model.name}[/] from {model.checkpoint}: {key}")
         self._say(f"downloaded {len(content):,} bytes, sha256 verified: {path}")
 
     # A borrowed cluster
