@@ -241,7 +241,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
         "or only its beginning",
     ),
     "not-json": (lambda folder: (folder / "unet" / "config.json").write_text("{"), "is not JSON"),
-    "all-gone": (lambda folder: shutil.rmtree(folder), "no base model lies at"),
+    "all-gone": (shutil.rmtree, "no base model lies at"),
 }
 
 

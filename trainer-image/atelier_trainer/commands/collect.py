@@ -57,8 +57,9 @@ def _collect_unselected(home: Home, run: RunLayout, asked: CollectInput) -> Coll
         plan = plan_deletion(run, whole, doomed)
         write_document(home.store, run.collecting, plan)
     _refuse_another_list(plan.steps, doomed)
-    home.store.delete(entry.key for entry in plan.objects if is_doomed(run, entry.key, doomed))
-    reclaimed = sum(entry.bytes for entry in plan.objects)
+    objects = [entry for entry in plan.objects if is_doomed(run, entry.key, doomed)]
+    home.store.delete(entry.key for entry in objects)
+    reclaimed = sum(entry.bytes for entry in objects)
     final = FinalManifest(published=published, deleted_steps=plan.steps, reclaimed_bytes=reclaimed)
     write_document(home.store, run.final, final)
     home.store.delete([run.collecting])

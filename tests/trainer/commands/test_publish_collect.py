@@ -1,0 +1,361 @@
+"""Publishing and deleting, to the object: what is there before and after."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atelier_contract.exit_codes import ExitCode
+from atelier_contract.inputs import CollectInput, PublishInput, SelectedCheckpoint
+from atelier_contract.layout import NamespaceLayout, RunLayout
+from atelier_contract.manifests import (
+    CheckpointManifest,
+    CollectPlan,
+    FinalManifest,
+    OutcomeManifest,
+    OwnerManifest,
+    SampleFile,
+)
+from atelier_contract.names import TERMINATION_LIMIT_BYTES
+from atelier_contract.publishing import InvokeAiSpec, PublishSpec
+from atelier_contract.reasons import Reason
+from atelier_contract.roles import Role
+from atelier_contract.termination import PublishedRow, PublishResult, TerminationReport
+from atelier_trainer.commands.collect import is_doomed, plan_deletion
+from atelier_trainer.commands.ending import Ending
+from atelier_trainer.edges.documents import read_document
+from atelier_trainer.edges.home import Home
+from atelier_trainer.edges.recorder import StoreRecorder
+from atelier_trainer.edges.runs import Stored, first_of_each_step, list_checkpoints
+from atelier_trainer.edges.store import Store
+from atelier_trainer.records import Workspace
+from fake_learning import build_checkpoint, build_run
+from learning import build_settings
+from trainer_pod import CLUSTER_UID, IDENTITY, NAMESPACE_UID, UPLOAD, Tenant
+
+
+@pytest.fixture
+def run(tenant: Tenant, tmp_path: Path) -> RunLayout:
+    """A finished run with checkpoints at steps 0, 2, 4 and 6."""
+    asked = tenant.training_input("0" * 64, UPLOAD, settings=build_settings(steps=6, everySteps=2))
+    workspace = Workspace(asked, "first", (), tmp_path, "b" * 64, tmp_path / "work")
+    layout = tenant.layout.run("teapot", IDENTITY)
+    owner = OwnerManifest(cluster_uid=CLUSTER_UID, namespace_uid=NAMESPACE_UID)
+    tenant.store.write(tenant.layout.owner, owner.to_bytes())
+    with StoreRecorder(Home(tenant.store, tenant.layout), layout, "first") as recorder:
+        recorder.record_run(build_run(workspace))
+        for step in (0, 2, 4, 6):
+            recorder.record_checkpoint(*build_checkpoint(workspace, step))
+        recorder.record_outcome(OutcomeManifest(stopped_early=False, last_step=6))
+    return layout
+
+
+def choose(tenant: Tenant, run: RunLayout, *steps: int) -> list[SelectedCheckpoint]:
+    """Return the selection of these steps as status would tell it."""
+    whole = first_of_each_step(list_checkpoints(Home(tenant.store, tenant.layout), run))
+    digests = {step: stored.manifest.files[0].sha256 if step else "" for step, stored in whole.items()}
+    return [SelectedCheckpoint(step=step, sha256=digests[step][:16]) for step in steps]
+
+
+def publish(tenant: Tenant, selection: list[SelectedCheckpoint], **changes: object) -> Ending:
+    """Publish a selection."""
+    asked = PublishInput(
+        store=tenant.asked,
+        job="teapot",
+        run_identity=IDENTITY,
+        model_name="TKXW teapot",
+        slug="tkxw-teapot",
+        selection=selection,
+    )
+    return tenant.pod().run(Role.PUBLISH, asked.model_copy(update=changes))
+
+
+def collect(
+    tenant: Tenant, kept: list[SelectedCheckpoint], deleted: list[SelectedCheckpoint], *, whole_run: bool = False
+) -> Ending:
+    """Collect."""
+    asked = CollectInput(
+        store=tenant.asked, job="teapot", run_identity=IDENTITY, kept=kept, deleted=deleted, whole_run=whole_run
+    )
+    return tenant.pod().run(Role.COLLECT, asked)
+
+
+def published_keys(tenant: Tenant) -> list[str]:
+    """Return what lies under models/."""
+    return [entry.key for entry in tenant.store.list(tenant.layout.key("models"))]
+
+
+class TestPublish:
+    """What lies under models/ afterwards."""
+
+    def test_weights_are_the_checkpoint(self, tenant: Tenant, run: RunLayout) -> None:
+        """The published file holds the checkpoint's bytes, sidecar and preview beside it."""
+        ending = publish(tenant, choose(tenant, run, 4))
+        by_suffix = {key.rpartition(".")[2]: tenant.store.read(key) for key in published_keys(tenant)}
+        assert by_suffix.keys() == {"safetensors", "json", "png"}
+        assert by_suffix["safetensors"] == b"weights of step 4"
+        assert by_suffix["png"] == b"sample of 4"
+        assert ending.report.publish is not None
+        assert [(row.step, row.bytes) for row in ending.report.publish.models] == [(4, len(b"weights of step 4"))]
+
+    def test_sidecar_tells_the_trigger(self, tenant: Tenant, run: RunLayout) -> None:
+        """The sidecar has the fields that tools read."""
+        publish(tenant, choose(tenant, run, 4))
+        key = next(key for key in published_keys(tenant) if key.endswith(".json"))
+        sidecar = json.loads(tenant.store.read(key))
+        assert (sidecar["activation text"], sidecar["sd version"]) == ("TKXW", "SD1")
+        assert sidecar["description"].startswith("TKXW teapot. Concept model (LoRA)")
+
+    def test_same_again_changes_nothing(self, tenant: Tenant, run: RunLayout) -> None:
+        """Publishing again succeeds, tells the same, and leaves the store as it was."""
+        selection = choose(tenant, run, 2, 4)
+        first = publish(tenant, selection)
+        before = tenant.listing()
+        assert (publish(tenant, selection).report, tenant.listing()) == (first.report, before)
+
+    def test_another_file_there_is_an_error(self, tenant: Tenant, run: RunLayout) -> None:
+        """A published name that holds other bytes is refused, and they stay."""
+        selection = choose(tenant, run, 4)
+        sha256 = list_checkpoints(Home(tenant.store, tenant.layout), run)[2].manifest.files[0].sha256
+        key = run.model("tkxw-teapot", 4, sha256, ".safetensors")
+        tenant.store.write(key, b"someone else's")
+        ending = publish(tenant, selection)
+        assert ending.exit_code == ExitCode.BUG
+        assert "holds something else already" in ending.report.message
+        assert tenant.store.read(key) == b"someone else's"
+
+    def test_edited_sidecar_stays(self, tenant: Tenant, run: RunLayout) -> None:
+        """A sidecar that a person edited is not written over."""
+        selection = choose(tenant, run, 4)
+        publish(tenant, selection)
+        key = next(key for key in published_keys(tenant) if key.endswith(".json"))
+        tenant.store.delete([key])
+        tenant.store.write(key, b"{}")
+        assert publish(tenant, selection).exit_code == ExitCode.DONE
+        assert tenant.store.read(key) == b"{}"
+
+    def test_damaged_checkpoint_is_not_published(self, tenant: Tenant, run: RunLayout) -> None:
+        """Weights that are no longer those recorded reach no tool."""
+        stored = first_of_each_step(list_checkpoints(Home(tenant.store, tenant.layout), run))[4]
+        key = stored.key(stored.manifest.files[0].name)
+        tenant.store.delete([key])
+        tenant.store.write(key, b"weights of step X")
+        ending = publish(tenant, choose(tenant, run, 4))
+        assert "it was damaged in the store" in ending.report.message
+        assert published_keys(tenant) == []
+
+    def test_unknown_digest(self, tenant: Tenant, run: RunLayout) -> None:
+        """A step whose digest is another than recorded is not published."""
+        ending = publish(tenant, [SelectedCheckpoint(step=4, sha256="0" * 16)])
+        assert "step 4 of teapot with digest 00000000 is not in the store" in ending.report.message
+
+    def test_step_0_cannot_be_published(self, tenant: Tenant, run: RunLayout) -> None:
+        """Step 0 has no model."""
+        ending = publish(tenant, [SelectedCheckpoint(step=0, sha256="")])
+        assert ending.exit_code == ExitCode.INVALID_INPUT
+
+    def test_install_is_told_as_not_done(self, tenant: Tenant, run: RunLayout) -> None:
+        """Where InvokeAI is asked for, the models are published and the message says that they are not installed."""
+        asked = PublishSpec(invoke_ai=InvokeAiSpec(url="http://invoke:9090"))
+        ending = publish(tenant, choose(tenant, run, 4), publish=asked)
+        assert (ending.exit_code, ending.report.reason) == (ExitCode.DONE, Reason.COMPLETED)
+        assert "not installed in InvokeAI" in ending.report.message
+
+
+def test_forty_models_fit_into_last_words() -> None:
+    """Forty published models fit; their digests are told by 16 digits then."""
+    rows = [PublishedRow(step=10_000 * i, sha256="f" * 64, bytes=10**9) for i in range(40)]
+    report = TerminationReport(role=Role.PUBLISH, reason=Reason.COMPLETED, publish=PublishResult(models=rows))
+    message = report.to_message()
+    assert len(message.encode()) <= TERMINATION_LIMIT_BYTES
+    read = TerminationReport.from_bytes(message.encode())
+    assert read.publish is not None
+    assert [row.sha256 for row in read.publish.models] == ["f" * 16] * 40
+
+
+class TestCollect:
+    """What is gone afterwards, and what is not."""
+
+    def test_unpublished_selection_stops_everything(self, tenant: Tenant, run: RunLayout) -> None:
+        """While a kept checkpoint is not published, nothing at all is deleted."""
+        before = tenant.listing()
+        ending = collect(tenant, choose(tenant, run, 4), choose(tenant, run, 0, 2, 6))
+        assert ending.exit_code == ExitCode.BUG
+        assert tenant.listing() == before
+
+    def test_damaged_publication_stops_everything(self, tenant: Tenant, run: RunLayout) -> None:
+        """A published file that is no longer what was published keeps every checkpoint."""
+        kept, deleted = choose(tenant, run, 4), choose(tenant, run, 0, 2, 6)
+        publish(tenant, kept)
+        key = next(key for key in published_keys(tenant) if key.endswith(".safetensors"))
+        tenant.store.delete([key])
+        tenant.store.write(key, b"weights of step X")
+        before = tenant.listing()
+        ending = collect(tenant, kept, deleted)
+        assert "nothing was deleted, publish again" in ending.report.message
+        assert tenant.listing() == before
+
+    def test_step_kept_and_deleted(self, tenant: Tenant, run: RunLayout) -> None:
+        """A list that contradicts itself deletes nothing."""
+        before = tenant.listing()
+        ending = collect(tenant, choose(tenant, run, 4), choose(tenant, run, 4))
+        assert ending.exit_code == ExitCode.INVALID_INPUT
+        assert tenant.listing() == before
+
+    def test_every_attempts_copy_goes(self, tenant: Tenant, run: RunLayout) -> None:
+        """Copies of a deleted step that other attempts made go too; kept steps keep theirs."""
+        home = Home(tenant.store, tenant.layout)
+        for step in (2, 4):
+            stored = first_of_each_step(list_checkpoints(home, run))[step]
+            for name in ("checkpoint.json", *(f.name for f in [*stored.manifest.files, *stored.manifest.samples])):
+                tenant.store.copy(stored.key(name), run.checkpoint("other", step, *name.split("/")))
+        kept, deleted = choose(tenant, run, 4), choose(tenant, run, 2)
+        publish(tenant, kept)
+        collect(tenant, kept, deleted)
+        assert [stored.manifest.step for stored in list_checkpoints(home, run)].count(4) == 2
+        assert not [key for key in tenant.listing() if "step-000002/" in key]
+
+    def test_again_tells_the_same(self, tenant: Tenant, run: RunLayout) -> None:
+        """Collecting again tells the same steps and bytes and changes nothing."""
+        kept, deleted = choose(tenant, run, 4), choose(tenant, run, 0, 2, 6)
+        publish(tenant, kept)
+        first = collect(tenant, kept, deleted)
+        before = tenant.listing()
+        assert (collect(tenant, kept, deleted).report, tenant.listing()) == (first.report, before)
+
+    def test_another_list_is_refused(self, tenant: Tenant, run: RunLayout) -> None:
+        """After a deletion, another list is refused: it was fixed."""
+        kept, deleted = choose(tenant, run, 4), choose(tenant, run, 2)
+        publish(tenant, kept)
+        collect(tenant, kept, deleted)
+        before = tenant.listing()
+        ending = collect(tenant, kept, [*deleted, *choose(tenant, run, 6)])
+        assert ending.exit_code == ExitCode.INVALID_INPUT
+        assert tenant.listing() == before
+
+    def test_torn_deletion_is_finished(self, tenant: Tenant, run: RunLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A pod that dies after any number of deletions leaves no half checkpoint; the next one finishes the list."""
+        kept, deleted = choose(tenant, run, 4), choose(tenant, run, 0, 2, 6)
+        publish(tenant, kept)
+        home = Home(tenant.store, tenant.layout)
+        whole = {stored.folder: stored.manifest for stored in list_checkpoints(home, run)}
+        kind = type(tenant.store)
+        delete = kind.delete
+
+        def die_in_the_middle(store: Store, keys: Iterable[str]) -> None:
+            delete(store, list(keys)[:3])
+            raise RuntimeError("the node is gone")
+
+        monkeypatch.setattr(kind, "delete", die_in_the_middle)
+        assert collect(tenant, kept, deleted).exit_code == ExitCode.BUG
+        monkeypatch.undo()
+        seen = tenant.listing()
+        for stored in list_checkpoints(home, run):
+            entries = [*whole[stored.folder].files, *whole[stored.folder].samples]
+            assert all(stored.key(entry.name) in seen for entry in entries), "a torn checkpoint looks whole"
+        ending = collect(tenant, kept, deleted)
+        assert ending.exit_code == ExitCode.DONE, ending.report.message
+        assert [stored.manifest.step for stored in list_checkpoints(home, run)] == [4]
+        assert not [key for key in tenant.listing() if "/checkpoints/" in key and "step-000004/" not in key]
+
+    def test_tombstone(self, tenant: Tenant, run: RunLayout) -> None:
+        """final.json tells what was published where, and what was deleted; the plan is gone."""
+        kept, deleted = choose(tenant, run, 4), choose(tenant, run, 0, 2, 6)
+        publish(tenant, kept)
+        collect(tenant, kept, deleted)
+        final = read_document(tenant.store, run.final, FinalManifest)
+        assert final.deleted_steps == [0, 2, 6]
+        assert [model.key for model in final.published] == [
+            key for key in published_keys(tenant) if key.endswith(".safetensors")
+        ]
+        assert tenant.store.head(run.collecting) is None
+
+    def test_whole_run(self, tenant: Tenant, run: RunLayout) -> None:
+        """With the object goes everything below its run; published models, datasets and other runs stay."""
+        publish(tenant, choose(tenant, run, 4))
+        other = tenant.layout.run("teapot", "ee" * 32).key("run.json")
+        tenant.store.write(other, b"{}")
+        before = tenant.listing()
+        ending = collect(tenant, [], [], whole_run=True)
+        after = tenant.listing()
+        assert {key for key in before if key not in after} == {key for key in before if key.startswith(run.key())}
+        assert other in after
+        assert ending.report.collect is not None
+        assert ending.report.collect.reclaimed_bytes == sum(before[key] for key in before.keys() - after.keys())
+
+    def test_whole_run_of_nothing(self, tenant: Tenant) -> None:
+        """A run that never began is collected without an error."""
+        ending = collect(tenant, [], [], whole_run=True)
+        assert (ending.exit_code, ending.report.collect is not None) == (ExitCode.DONE, True)
+
+
+NAMES = st.text(st.sampled_from("ab0./_-"), min_size=1, max_size=12)
+STEPS = st.integers(0, 6)
+RUN = NamespaceLayout("art", "atelier").run("teapot", IDENTITY)
+
+
+def store_checkpoint(attempt: str, step: int, listed: list[str]) -> Stored[CheckpointManifest]:
+    """Return a checkpoint whose manifest lists hostile names."""
+    entries = [SampleFile(name=name, bytes=1, sha256="0" * 64, prompt=0) for name in listed]
+    manifest = CheckpointManifest(
+        step=step,
+        run_identity=IDENTITY,
+        type="ConceptModel",
+        architecture="StableDiffusion1",
+        files=[],
+        samples=entries,
+    )
+    folder = RUN.checkpoint(attempt, step)
+    return Stored(folder, f"{folder}/checkpoint.json", 1, manifest)
+
+
+@given(
+    checkpoints=st.lists(st.tuples(st.sampled_from(["one", "two"]), STEPS, st.lists(NAMES, max_size=4))),
+    doomed=st.sets(STEPS),
+)
+def test_deletion_stays_inside_doomed_checkpoints(
+    checkpoints: list[tuple[str, int, list[str]]], doomed: set[int]
+) -> None:
+    """Whatever manifests list, only keys inside doomed checkpoints of this run are ever planned."""
+    plan = plan_deletion(RUN, [store_checkpoint(*checkpoint) for checkpoint in checkpoints], doomed)
+    allowed = tuple(RUN.checkpoint(attempt, step) + "/" for attempt in ("one", "two") for step in doomed)
+    for entry in plan.objects:
+        assert entry.key.startswith(allowed or ("nothing",))
+        assert ".." not in entry.key.split("/")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        RUN.manifest,
+        RUN.checkpoint("one", 4, "checkpoint.json"),
+        RUN.state("one", 2, "state.json"),
+        RUN.model("tkxw", 2, "0" * 64, ".safetensors"),
+        RUN.key("attempts", "one", "checkpoints", "step-000002"),
+        f"{RUN.attempts()}/one/checkpoints/step-000002/../step-000004/a",
+        NamespaceLayout("art", "atelier").run("teapot", "2e" * 32).checkpoint("one", 2, "a"),
+        NamespaceLayout("art2", "atelier").run("teapot", IDENTITY).checkpoint("one", 2, "a"),
+        NamespaceLayout("art", "atelier").blob("teapots", "0" * 64),
+        "",
+    ],
+)
+def test_is_not_doomed(key: str) -> None:
+    """Kept checkpoints, states, models, other runs and namespaces, and what leads out, are never deleted for step 2."""
+    assert not is_doomed(RUN, key, {2})
+
+
+def test_hostile_plan_deletes_nothing_else(tenant: Tenant, run: RunLayout) -> None:
+    """A plan in the store that lists foreign keys deletes none of them."""
+    kept, deleted = choose(tenant, run, 4), choose(tenant, run, 2)
+    publish(tenant, kept)
+    foreign = [run.manifest, tenant.layout.owner, *published_keys(tenant)]
+    plan = CollectPlan.model_validate({"steps": [2], "objects": [{"key": key, "bytes": 1} for key in foreign]})
+    tenant.store.write(run.collecting, plan.to_bytes())
+    before = tenant.listing()
+    collect(tenant, kept, deleted)
+    assert before.keys() - tenant.listing().keys() == {run.collecting}
