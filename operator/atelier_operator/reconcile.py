@@ -155,10 +155,11 @@ class Reconciler:
         body = {
             "apiVersion": names.API_VERSION,
             "kind": key.kind,
+            # A version belongs to one object alone, so this fences off a re-created namesake too (a UID would not:
+            # on /status the API server takes no notice of it).
             "metadata": {
                 "name": meta.name,
                 "namespace": meta.namespace,
-                "uid": meta.uid,
                 "resourceVersion": meta.resource_version,
             },
             "status": after.as_json(),
@@ -167,7 +168,7 @@ class Reconciler:
             written = await self._parts.cluster.apply_status(resource, meta.namespace, meta.name, body)
         except NotFound as error:
             raise Conflict(f"{describe(key)} is gone: look again") from error
-        self._parts.cache.take(resource.kind, written)
+        self._take(key, resource.kind, written)
         return replace(meta, resource_version=written["metadata"]["resourceVersion"])
 
     async def _refresh(self, key: Key) -> None:
@@ -178,7 +179,16 @@ class Reconciler:
         except NotFound:
             self._parts.cache.forget_key(key)
         else:
-            self._parts.cache.take(resource.kind, body)
+            self._take(key, resource.kind, body)
+
+    def _take(self, key: Key, kind: str, body: Json) -> None:
+        """Take an answer of the API server into the cache, and mark the others whom it concerns.
+
+        The watch brings the same version later, which is then no news: jobs that wait for a dataset hear of it here.
+        """
+        for other in self._parts.cache.take(kind, body):
+            if other != key:
+                self._parts.queue.mark(other)
 
     def _forget(self, key: Key) -> None:
         self._parts.poller.follow(key, None)
