@@ -23,7 +23,7 @@ def main() -> None:
         read_one(**job)
 
 
-def read_one(base: str, file: str, kind: str, placeholder: str, text: str, out: str) -> None:
+def read_one(*, base: str, file: str, kind: str, placeholder: str, text: str, out: str) -> None:
     """Load one file with the one call that diffusers has for its kind, and write what it does."""
     pipeline = StableDiffusionPipeline.from_pretrained(base, dtype=torch.float32, safety_checker=None)
     if kind == "ConceptModel":
