@@ -79,7 +79,8 @@ class Recorder(Protocol):
     def record_checkpoint(self, folder: Path, manifest: CheckpointManifest) -> None:
         """Store the files that the manifest lists from the folder, the manifest last.
 
-        May return before it is done; `flush` waits. Failures surface at the next call.
+        May return before it is done; `flush` waits. Failures surface at the next call. From here on the folder is the
+        recorder's, which removes it once it is stored.
         """
 
     def record_state(self, folder: Path, manifest: StateManifest) -> None:

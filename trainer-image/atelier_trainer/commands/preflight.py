@@ -13,7 +13,7 @@ from atelier_contract.inputs import TrainingInput
 from atelier_contract.manifests import DatasetRevision
 from atelier_contract.reasons import Reason
 from atelier_contract.roles import Role
-from atelier_contract.termination import CompactRow, PreflightResult, TerminationReport, compact_row
+from atelier_contract.termination import SHORT_DIGEST, CompactRow, PreflightResult, TerminationReport, compact_row
 from atelier_trainer.commands.adoption import find_own_run, find_start
 from atelier_trainer.commands.ending import Ending, end_well
 from atelier_trainer.commands.estimates import Estimate, estimate_run
@@ -179,7 +179,14 @@ def _check_memory(asked: TrainingInput, estimate: Estimate) -> None:
 def _adopt(home: Home, found: EarlierRun) -> Ending:
     assert found.outcome is not None  # noqa: S101 - the caller asked
     result = PreflightResult(
-        run_identity=found.manifest.run_identity, complete=True, stopped_early=found.outcome.stopped_early
+        run_identity=found.manifest.run_identity,
+        complete=True,
+        stopped_early=found.outcome.stopped_early,
+        finalized=found.final is not None,
+        published=[
+            (model.step, model.bytes, model.sha256[:SHORT_DIGEST])
+            for model in (found.final.published if found.final else [])
+        ],
     )
     message = "An earlier TrainingJob of this name asked for the same: its finished run is adopted, nothing is trained."
     if found.final is not None:

@@ -71,8 +71,7 @@ def _fetch_and_learn(
 ) -> Outcome:
     reporter.phase("Fetching")
     workspace = fetcher.fetch_workspace(run)
-    # Here and not above: torch takes seconds and gigabytes, and nothing before needs it.
-    from atelier_trainer.learn.train import train as learn  # noqa: PLC0415
+    from atelier_trainer.learn.train import train as learn  # noqa: PLC0415 - torch takes seconds and gigabytes
 
     with StoreRecorder(fetcher.home, run, fetcher.settings.attempt, reporter.add_checkpoint) as recorder:
         outcome = learn(workspace, recorder, reporter, control, clock)

@@ -35,11 +35,19 @@ TOO_MANY_REQUESTS = 429
 class HubShelf:
     """One commit of a repository, read-only."""
 
-    def __init__(self, repository: str, revision: str, token: str | None, patience: Patience | None = None) -> None:
+    def __init__(
+        self,
+        repository: str,
+        revision: str,
+        token: str | None,
+        patience: Patience | None = None,
+        endpoint: str | None = None,
+    ) -> None:
         self._repository = repository
         self._revision = revision
         self._token = token or False  # False: a token that lies around elsewhere is not drawn in
         self._patience = patience or Patience()
+        self._endpoint = endpoint
 
     @property
     def address(self) -> str:
@@ -50,7 +58,9 @@ class HubShelf:
         """Yield what lies below `prefix/`, sorted by path. The hub tells no times: 0."""
 
         def list_once() -> list[StoredObject]:
-            tree = HfApi(token=self._token).list_repo_tree(self._repository, recursive=True, revision=self._revision)
+            tree = HfApi(self._endpoint, token=self._token).list_repo_tree(
+                self._repository, recursive=True, revision=self._revision
+            )
             return [StoredObject(entry.path, entry.size, 0.0) for entry in tree if isinstance(entry, RepoFile)]
 
         start = f"{prefix}/" if prefix else ""
@@ -88,7 +98,7 @@ class HubShelf:
 
     def _stream(self, key: str, headers: dict[str, str], take: Callable[[bytes], object]) -> Content:
 
-        address = hf_hub_url(self._repository, key, revision=self._revision)
+        address = hf_hub_url(self._repository, key, revision=self._revision, endpoint=self._endpoint)
         sent = {**build_hf_headers(token=self._token), **headers}
         digest, size = hashlib.sha256(), 0
         with get_session().stream(
