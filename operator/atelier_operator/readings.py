@@ -157,7 +157,7 @@ def read_spec(kind: type[_SpecT], body: Json) -> tuple[_SpecT | None, str]:
     try:
         return kind.model_validate(body.get("spec") or {}), ""
     except ValidationError as error:
-        return None, describe(error)
+        return None, describe("spec", error)
 
 
 def read_status(kind: type[_ReportT], body: Json) -> _ReportT:
@@ -170,14 +170,12 @@ def read_status(kind: type[_ReportT], body: Json) -> _ReportT:
         return kind.model_validate(body.get("status") or {})
     except ValidationError as error:
         name = body["metadata"]["name"]
-        raise Unreadable(f"the status of {name} is not of this release's shape: {describe(error)}") from error
+        raise Unreadable(f"the status of {name} is not of this release's shape: {describe('status', error)}") from error
 
 
-def describe(error: ValidationError) -> str:
-    """Return which fields are wrong and how, without their values."""
-    faults = [
-        f"{'.'.join(('spec', *(str(part) for part in fault['loc'])))}: {fault['msg']}" for fault in error.errors()
-    ]
+def describe(root: str, error: ValidationError) -> str:
+    """Return which fields below a root are wrong and how, without their values."""
+    faults = [f"{'.'.join((root, *(str(part) for part in fault['loc'])))}: {fault['msg']}" for fault in error.errors()]
     return "; ".join(faults)[:_PROBLEM_LENGTH]
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+
 from atelier_contract import names
 from atelier_contract.inputs import ControlFile
 from atelier_operator import readings

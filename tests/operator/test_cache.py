@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+
 from atelier_contract.roles import Role
 from atelier_operator.cache import Cache, is_newer
 from atelier_operator.model import Key

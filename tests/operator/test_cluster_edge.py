@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from atelier_contract import names
 from atelier_operator.edges.cluster import API_CALLS, ApiServer, Cluster
 from atelier_operator.edges.connection import connect

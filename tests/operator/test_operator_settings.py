@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from atelier_contract import names
 from atelier_operator.errors import SettingsInvalid
 from atelier_operator.settings import read_settings

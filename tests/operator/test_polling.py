@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+
 from atelier_contract.progress import ProgressReport
 from atelier_operator import readings
 from atelier_operator.model import Key, ObservedPod, ObservedProgress

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 from aiohttp import web
+
 from atelier_contract import names
 from atelier_contract.progress import ProgressReport
 from atelier_operator import readings

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+
 from atelier_operator import queue
 from atelier_operator.model import Key
 from atelier_operator.queue import Queue

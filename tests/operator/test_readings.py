@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+
 from atelier_contract import names
 from atelier_contract.reasons import Reason
 from atelier_contract.roles import Role

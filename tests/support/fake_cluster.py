@@ -1,7 +1,7 @@
 """An API server in memory, for the operator's tests: versions, UIDs, preconditions, finalizers and label selectors.
 
-It passes the same test class as the real edge (tests/operator/test_cluster_edge.py), so it cannot drift from it. It has no
-schemas, no admission, no garbage collector and no watches: what needs those is tested on the real API server.
+It passes the same test class as the real edge (tests/operator/test_cluster_edge.py), so it cannot drift from it. It has
+no schemas, no admission, no garbage collector and no watches: what needs those is tested on the real API server.
 """
 
 from __future__ import annotations

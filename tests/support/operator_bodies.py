@@ -77,10 +77,8 @@ def a_job(name: str = "one-train-1", *, version: int = 20, uid: str = "", **chan
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec, "status": status}
 
 
-def a_pod(
-    name: str = "one-train-1-x", job: str = "one-train-1", *, version: int = 30, state: Json | None = None, **status: Any
-) -> Json:
-    """A pod of a child Job; `state` is its container's, the rest are fields of status."""
+def a_pod(name: str = "one-train-1-x", *, version: int = 30, state: Json | None = None, **status: Any) -> Json:
+    """A pod of the child Job one-train-1; `state` is its container's, the rest are fields of status."""
     metadata = {
         "name": name,
         "namespace": "team",
@@ -88,7 +86,7 @@ def a_pod(
         "resourceVersion": str(version),
         "creationTimestamp": CREATED_AT,
         "labels": child_labels(),
-        "ownerReferences": [{"kind": "Job", "name": job, "uid": f"{job}-uid", "controller": True}],
+        "ownerReferences": [{"kind": "Job", "name": "one-train-1", "uid": "one-train-1-uid", "controller": True}],
     }
     containers = [] if state is None else [{"name": names.CONTAINER, "state": state}]
     spec = {"nodeName": "node-1", "terminationGracePeriodSeconds": 120}
