@@ -19,6 +19,8 @@ from atelier_contract.roles import Role
 SHORT_DIGEST = 16
 CompactRow = tuple[int, int, str, float | None, int]
 """step, bytes, first 16 hex digits of sha256, held-out loss (None: unknown), number of samples."""
+CompactModel = tuple[int, int, str]
+"""step, bytes, first 16 hex digits of sha256 of a published model's file."""
 
 
 class InspectionResult(Report):
@@ -41,6 +43,10 @@ class PreflightResult(Report):
     complete: bool = False
     """The run is finished already: nothing is trained."""
     stopped_early: bool = False
+    finalized: bool = False
+    """The finished run was finalized too: what is left of it is what is published."""
+    published: list[CompactModel] = []
+    """Its published models; only where it was finalized."""
     gpu_memory_bytes: int = 0
     storage_bytes: int = 0
     seconds: int = 0

@@ -33,7 +33,6 @@ from atelier_operator.model import (
     WriteControl,
 )
 from atelier_operator.plan.decide_training_job import decide
-
 from operator_builders import NOW, a_pending_pod, a_publish_report, a_report, a_row, a_spec, a_view, an_answer
 
 STEPS = 100

@@ -10,14 +10,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from atelier_contract.base import digest_of
-from atelier_contract.identity import name_checkpoint
 from atelier_contract.inputs import PublishInput
-from atelier_contract.layout import NamespaceLayout
 from atelier_contract.names import KEY_INVOKEAI_TOKEN
 from atelier_contract.reasons import Condition, Reason, State
 from atelier_contract.roles import Role
-from atelier_contract.termination import PublishedRow, TerminationReport
-from atelier_contract.training_job_status import ModelStatus, TrainingJobStatus
+from atelier_contract.termination import TerminationReport
+from atelier_contract.training_job_status import TrainingJobStatus
 from atelier_operator.plan import conditions
 from atelier_operator.plan.checkpoints import find_rows, mark_states
 from atelier_operator.plan.children import Child, Token
@@ -27,11 +25,10 @@ from atelier_operator.plan.inputs import build_publish_input
 from atelier_operator.plan.instants import read_time, seconds_between
 from atelier_operator.plan.launching import launch
 from atelier_operator.plan.look import Look
+from atelier_operator.plan.models import add_models, describe_model
 from atelier_operator.plan.run_children import build_errand_child
 from atelier_operator.plan.selection import Choice, judge_selection
 from atelier_operator.plan.state import Verdict
-
-_WEIGHTS = ".safetensors"
 
 
 def record_selection(look: Look, status: TrainingJobStatus) -> tuple[TrainingJobStatus, Choice]:
@@ -104,33 +101,24 @@ def _build_publish_child(look: Look, errand: Errand, document: PublishInput) -> 
 
 def _find_unverified(status: TrainingJobStatus, choice: Choice, report: TerminationReport) -> str:
     """Return which selected checkpoint was not published as it was recorded; empty: all were."""
-    published = {row.step: row for row in report.publish.models} if report.publish else {}
+    published = report.publish.models if report.publish else []
     for row in status.checkpoints or []:
         if row.name not in choice.names:
             continue
-        made = published.get(row.step)
-        if made is None:
+        made = [model.sha256 for model in published if model.step == row.step]
+        if not made:
             return f"publish did not report {row.name}: nothing is deleted before it is published"
-        if not made.sha256.startswith(row.sha256):
+        # A checkpoint may have several files; the recorded digest is that of the first. Either may be shortened.
+        if not any(sha256.startswith(row.sha256) or row.sha256.startswith(sha256) for sha256 in made):
             return f"{row.name} was published with another digest than the recorded one: nothing is deleted"
     return ""
 
 
 def _take_models(look: Look, status: TrainingJobStatus, report: TerminationReport) -> TrainingJobStatus:
     """Return the status with the published models listed, and no failure counted any more."""
-    models = {model.checkpoint: model for model in status.models or []}
-    for row in report.publish.models if report.publish else []:
-        models[name_checkpoint(row.step)] = _describe_model(look, status, row)
-    listed = [models[name] for name in sorted(models)]
-    return status.model_copy(update={"models": listed, "failures": None})
-
-
-def _describe_model(look: Look, status: TrainingJobStatus, row: PublishedRow) -> ModelStatus:
-    """Return a published model; its key is told without the bucket's own prefix, which only the Secret knows."""
-    run = NamespaceLayout(look.meta.namespace).run(look.meta.name, status.run_identity or "")
-    key = run.model(look.slug, row.step, row.sha256, _WEIGHTS)
-    stem = key.rpartition("/")[2].removesuffix(_WEIGHTS)
-    return ModelStatus(name=stem, checkpoint=name_checkpoint(row.step), key=key, sha256=row.sha256, bytes=row.bytes)
+    published = report.publish.models if report.publish else []
+    models = [describe_model(look, status, row.step, row.sha256, row.bytes) for row in published]
+    return add_models(status, models).model_copy(update={"failures": None})
 
 
 def _claim_installed(look: Look, status: TrainingJobStatus, report: TerminationReport) -> TrainingJobStatus:
@@ -143,7 +131,9 @@ def _claim_installed(look: Look, status: TrainingJobStatus, report: TerminationR
 
 
 def _is_settled(status: TrainingJobStatus) -> bool:
-    """Return whether the selection can no longer change anything: deletion has started."""
+    """Return whether the selection can no longer change anything: deletion has started, or is long over."""
+    if conditions.is_true(status, Condition.FINALIZED):
+        return True
     return status.collection is not None and status.collection.started_at is not None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from atelier_contract.reasons import Reason, State
+from atelier_contract.reasons import Condition, Reason, State
 from atelier_contract.roles import Role
 from atelier_contract.termination import PreflightResult, TerminationReport, expand_row
 from atelier_contract.training_job_status import EstimateStatus, TrainingJobStatus
@@ -13,6 +13,7 @@ from atelier_operator.plan.checkpoints import lose_rows, merge_rows
 from atelier_operator.plan.failures import explain_job, find_ended_pods, find_killed, find_report
 from atelier_operator.plan.launching import WAIT_SECONDS, launch
 from atelier_operator.plan.look import Look, active_pod
+from atelier_operator.plan.models import add_models, describe_model
 from atelier_operator.plan.names import name_ordinal
 from atelier_operator.plan.outcomes import complete, fail
 from atelier_operator.plan.pod_starts import explain_waiting, find_start_problem
@@ -90,10 +91,21 @@ def _take_result(
     status = status.model_copy(update={"run_identity": result.run_identity, "estimate": estimate})
     status = merge_rows(look, status, rows)
     if result.complete:
-        reason = Reason.STOPPED_EARLY if result.stopped_early else Reason.ADOPTED
-        return complete(
-            look, lose_rows(status, rows), reason, "a finished run of the same identity was found in the store"
-        )
+        return _adopt(look, lose_rows(status, rows), report, result)
     if look.stopping and not rows and not status.attempts:
         return complete(look, status, Reason.STOPPED_EARLY, "stopped before the first step")
     return status
+
+
+def _adopt(
+    look: Look, status: TrainingJobStatus, report: TerminationReport, result: PreflightResult
+) -> TrainingJobStatus:
+    """Return the status of a run that the store holds finished; one that was finalized is so again."""
+    message = report.message or "a finished run of this identity was found in the store"
+    reason = Reason.STOPPED_EARLY if result.stopped_early else Reason.ADOPTED
+    status = complete(look, status, reason, message)
+    if not result.finalized:
+        return status
+    models = [describe_model(look, status, step, sha256, size) for step, size, sha256 in result.published]
+    status = look.claim(add_models(status, models), Condition.FINALIZED, True, Reason.ADOPTED, message)
+    return look.claim(status, Condition.SELECTION_VALID, True, Reason.ADOPTED, "the run was finalized before")

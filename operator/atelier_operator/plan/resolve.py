@@ -67,10 +67,10 @@ def resolve(job: str, spec: TrainingJobSpec, template: TrainingTemplateSpec | No
 def space_checkpoints(steps: int, every_steps: int | None) -> int:
     """Return the steps between checkpoints: as asked or a tenth of the steps, doubled until status can list them all.
 
-    Step 0 is listed too, so that 40 rows hold step 0 and 39 others. Example: 2000 steps, every 10 asked: 80.
+    Example: 2000 steps, every 10 asked: 80, which makes 25 checkpoints.
     """
     every = every_steps or -(-steps // defaults.CHECKPOINT_SHARE)
-    while 1 + -(-steps // every) > MAX_CHECKPOINT_ROWS:
+    while -(-steps // every) > MAX_CHECKPOINT_ROWS:
         every *= 2
     return every
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from atelier_contract.reasons import Condition
-
 from simulated_run import SimulatedRun
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from atelier_contract.base import canonical_json
-from atelier_contract.names import MAX_STATUS_BYTES
-from atelier_contract.reasons import Condition
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from atelier_contract.base import canonical_json
+from atelier_contract.names import MAX_STATUS_BYTES
+from atelier_contract.reasons import Condition
 from operator_builders import a_spec, a_view
 from simulated_run import SimulatedRun
 
