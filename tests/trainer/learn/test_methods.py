@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from atelier_trainer.errors import InvalidInput
-from learning import EMBEDDING, build_settings
-from learning_results import Finished, build_on, load_family, predict
+from atelier_trainer.learn.families.stable_diffusion_1 import CHANNELS_LAST, StableDiffusion1
+from learning import BASE_MODEL, EMBEDDING, build_settings
+from learning_results import Finished, build_on, load_family, predict, run
 
 TEXTS = ["a TKXW teapot on a red background", "a star", ""]
 
@@ -137,3 +140,24 @@ def test_a_file_of_another_rank_is_refused(concept_run: Finished) -> None:
     method = build_on(load_family(), build_settings(conceptModel={"rank": 2}))
     with pytest.raises(InvalidInput, match=r"conceptModel\.rank"):
         method.load(load_file(concept_run.recorder.model(6)))
+
+
+def test_adapters_stay_float32_on_a_bfloat16_base(tmp_path: Path) -> None:
+    """With precision bfloat16 the base computes in it, and what is trained and written is float32 and finite."""
+    from safetensors.torch import load_file
+
+    finished = run(tmp_path / "a", steps=2, everySteps=2, precision="bfloat16", warmupSteps=0)
+    assert finished.recorder.execution is not None
+    assert finished.recorder.execution.precision == "bfloat16"
+    tensors = load_file(finished.recorder.model(2))
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.float32}
+    assert all(bool(tensor.isfinite().all()) for tensor in tensors.values())
+    assert any(bool(tensor.any()) for name, tensor in tensors.items() if "lora_up" in name)
+
+
+def test_the_layout_changes_rounding_alone() -> None:
+    """Channels-last weights answer what contiguous ones do, up to rounding: not to the bit, hence execution.json."""
+    device, dtype = torch.device("cpu"), torch.float32
+    plain = predict(load_family(), TEXTS)
+    last = predict(StableDiffusion1(BASE_MODEL, device, dtype, CHANNELS_LAST), TEXTS)
+    torch.testing.assert_close(last, plain, rtol=1e-3, atol=1e-4)
