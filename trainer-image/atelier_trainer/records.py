@@ -68,7 +68,10 @@ class Workspace:
 
 
 class Recorder(Protocol):
-    """Makes things durable. Each call returns when the thing is whole in the store, or raises."""
+    """Makes things durable, in the order they are given: a state is never whole before what was given earlier.
+
+    A folder that is given belongs to the recorder from then on, which may remove it.
+    """
 
     def record_run(self, run: RunManifest) -> None:
         """Write run.json, once."""
