@@ -21,7 +21,7 @@ from atelier_contract.reasons import Condition, State
 from atelier_contract.roles import Role
 from atelier_contract.training_job_status import CheckpointStatus, TrainingJobStatus
 from atelier_playground.api import Object, wait_for
-from atelier_playground.cluster import CHECKOUT, Cluster, Plan
+from atelier_playground.cluster import CHECKOUT, SYSTEM_NAMESPACE, Cluster, Plan
 from atelier_playground.controlplane import Patience
 
 BASE_MODEL = CHECKOUT / "playground" / "base-model" / "weights"
@@ -37,11 +37,21 @@ RUN_SECONDS = 300
 def home() -> Iterator[Cluster]:
     """A running cluster with Atelier installed."""
     plan = Plan(
-        patience=Patience(node_grace_seconds=20, eviction_seconds=2), restart_seconds=1, spare_nodes=("spare-1",)
+        patience=Patience(node_grace_seconds=20, eviction_seconds=2), restart_seconds=0.02, spare_nodes=("spare-1",)
     )
     with Cluster(plan, report=print) as cluster:
         cluster.install_operator()
         yield cluster
+        keep_operator_log(cluster)
+
+
+def keep_operator_log(cluster: Cluster) -> None:
+    """Write the operator's log to build/journeys, for whoever looks into a failure."""
+    folder = CHECKOUT / "build" / "journeys"
+    folder.mkdir(parents=True, exist_ok=True)
+    for pod in cluster.api.list("v1", "Pod", SYSTEM_NAMESPACE):
+        name = pod["metadata"]["name"]
+        (folder / f"{name}.log").write_text(cluster.api.read_logs(SYSTEM_NAMESPACE, name))
 
 
 @pytest.fixture
