@@ -1,4 +1,4 @@
-"""Promises that hold whatever happens in whatever order: pods end or vanish, the user changes his mind, the operator dies."""
+"""Promises that hold in whatever order things happen: pods end or vanish, minds change, the operator dies."""
 
 from __future__ import annotations
 
