@@ -73,6 +73,10 @@ class NamespaceLayout:
             raise KeyRefused(f"{sha256!r} is not a sha256")
         return self.dataset(dataset, "blobs", sha256)
 
+    def blobs(self, dataset: str) -> str:
+        """Return the prefix of all pictures and captions of a dataset, without a slash at the end."""
+        return self.dataset(dataset, "blobs")
+
     def push(self, dataset: str, digest: str) -> str:
         """Return the key of a finished push."""
         return self.dataset(dataset, "pushes", f"{digest}.json")

@@ -17,6 +17,7 @@ from atelier_contract.manifests import OutcomeManifest, RunManifest
 from atelier_contract.reasons import Reason
 from atelier_contract.roles import Role
 from atelier_playground.s3 import FlakyProxy, S3Server
+from atelier_trainer.edges.control import PodControl
 from atelier_trainer.edges.documents import find_document, read_document
 from atelier_trainer.edges.home import Home
 from atelier_trainer.edges.patience import Patience
@@ -329,3 +330,14 @@ def test_run_manifest_is_written_once(
     manifest = find_document(volume_tenant.store, run.manifest, RunManifest)
     assert manifest is not None
     assert len(manifest.base_model_digest) == 64
+
+
+def test_sigterm_while_fetching(
+    volume_tenant: Tenant, asked: TrainingInput, fake_learn: types.ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pod that has to go before it trains ends with 30, which costs no retry, and nothing is written."""
+    monkeypatch.setattr(PodControl, "interrupted", lambda _: True)
+    before = volume_tenant.listing()
+    ending = volume_tenant.pod().run(Role.TRAIN, asked)
+    assert (ending.exit_code, ending.report.reason) == (ExitCode.INTERRUPTED, Reason.INTERRUPTED)
+    assert volume_tenant.listing() == before

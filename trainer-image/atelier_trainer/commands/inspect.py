@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -33,6 +32,7 @@ from atelier_trainer.edges.captions import (
 )
 from atelier_trainer.edges.documents import write_document
 from atelier_trainer.edges.home import Home, open_home
+from atelier_trainer.edges.parallel import map_at_once
 from atelier_trainer.edges.patience import Patience
 from atelier_trainer.edges.pictures import MAX_FILE_BYTES, MIN_SIDE_PX, PictureRefused, look_at_picture
 from atelier_trainer.edges.sources import Dataset, SourceFile, open_dataset
@@ -48,8 +48,6 @@ HELD_OUT_FROM_PICTURES = 12
 """Below, none are held out (DESIGN: truth of the result)."""
 LONG_CAPTION_WORDS = 60
 """About 77 tokens."""
-FETCHED_AT_ONCE = 4
-"""Enough to hide a bucket's latency behind decoding; bounds memory and scratch."""
 
 
 @dataclass
@@ -130,20 +128,20 @@ def _read_captions(dataset: Dataset, listing: Listing, findings: Findings) -> di
 def _look_at_all(
     dataset: Dataset, pictures: list[SourceFile], captions: dict[str, str], scratch: Path, findings: Findings
 ) -> Iterator[DatasetItem]:
-    with ThreadPoolExecutor(FETCHED_AT_ONCE, "fetch") as pool:
-        for start in range(0, len(pictures), FETCHED_AT_ONCE):
-            batch: list[tuple[SourceFile, Path, Future[Content]]] = []
-            for file in pictures[start : start + FETCHED_AT_ONCE]:
-                if file.bytes > MAX_FILE_BYTES:
-                    findings.add(Finding.PICTURE_TOO_LARGE, file.path)
-                    continue
-                local = scratch / f"picture-{len(batch)}"
-                batch.append((file, local, pool.submit(dataset.shelf.fetch, file.key, local)))
-            for file, local, fetched in batch:
-                item = _look_at_one(file, local, fetched.result().sha256, captions.get(file.path), findings)
-                local.unlink()
-                if item is not None:
-                    yield item
+    def fetch(numbered: tuple[int, SourceFile]) -> tuple[SourceFile, Path, Content]:
+        number, file = numbered
+        local = scratch / f"picture-{number}"
+        return file, local, dataset.shelf.fetch(file.key, local)
+
+    small = [file for file in pictures if file.bytes <= MAX_FILE_BYTES]
+    for file in pictures:
+        if file.bytes > MAX_FILE_BYTES:
+            findings.add(Finding.PICTURE_TOO_LARGE, file.path)
+    for file, local, content in map_at_once(fetch, list(enumerate(small))):
+        item = _look_at_one(file, local, content.sha256, captions.get(file.path), findings)
+        local.unlink()
+        if item is not None:
+            yield item
 
 
 def _look_at_one(

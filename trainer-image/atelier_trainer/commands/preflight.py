@@ -10,7 +10,7 @@ import re
 
 from atelier_contract.architectures import Architecture
 from atelier_contract.inputs import TrainingInput
-from atelier_contract.manifests import DatasetRevision
+from atelier_contract.manifests import DatasetItem, DatasetRevision
 from atelier_contract.reasons import Reason
 from atelier_contract.roles import Role
 from atelier_contract.termination import SHORT_DIGEST, CompactRow, PreflightResult, TerminationReport, compact_row
@@ -20,6 +20,7 @@ from atelier_trainer.commands.estimates import Estimate, estimate_run
 from atelier_trainer.edges.base_model import BaseModelFacts, check_base_model, digest_base_model
 from atelier_trainer.edges.documents import read_document
 from atelier_trainer.edges.home import Home, open_home
+from atelier_trainer.edges.parallel import map_at_once
 from atelier_trainer.edges.patience import Patience
 from atelier_trainer.edges.runs import EarlierRun, first_of_each_step, list_checkpoints, to_row
 from atelier_trainer.edges.sources import Folder, UploadedDataset, open_base_model, open_dataset
@@ -131,18 +132,23 @@ def _check_pictures(
 ) -> None:
     """Compare what lies in the source with the revision; a foreign source byte for byte."""
     dataset = open_dataset(settings, home, asked.dataset, patience)
-    for item in revision.items:
-        key = dataset.key_of(item)
-        if isinstance(dataset, UploadedDataset):
-            found = dataset.shelf.head(key)
-            is_same = found is not None and found.bytes == item.bytes
-        else:
-            try:
-                is_same = dataset.shelf.digest(key).sha256 == item.sha256
-            except ObjectMissing:
-                is_same = False
+    if isinstance(dataset, UploadedDataset):
+        sizes = dataset.list_blobs()
+        for item in revision.items:
+            if sizes.get(dataset.key_of(item)) != item.bytes:
+                raise changed(asked, item.path)
+        return
+
+    def verify(item: DatasetItem) -> None:
+        try:
+            is_same = dataset.shelf.digest(dataset.key_of(item)).sha256 == item.sha256
+        except ObjectMissing:
+            is_same = False
         if not is_same:
             raise changed(asked, item.path)
+
+    for _ in map_at_once(verify, revision.items):
+        pass
 
 
 def changed(asked: TrainingInput, path: str) -> DatasetChanged:

@@ -18,6 +18,7 @@ from atelier_trainer.commands.preflight import changed, read_revision, refuse_ot
 from atelier_trainer.edges.base_model import check_base_model, digest_base_model
 from atelier_trainer.edges.documents import find_document
 from atelier_trainer.edges.home import Home
+from atelier_trainer.edges.parallel import map_at_once
 from atelier_trainer.edges.patience import Patience
 from atelier_trainer.edges.runs import StoredCheckpoint, first_of_each_step, list_checkpoints, list_states
 from atelier_trainer.edges.sources import Dataset, open_base_model, open_dataset
@@ -68,7 +69,8 @@ class Fetcher:
         revision = read_revision(self.home, self.asked)
         dataset = open_dataset(self.settings, self.home, self.asked.dataset, self.patience)
         folder = self._folder("pictures")
-        return tuple(self._fetch_picture(dataset, item, folder, i) for i, item in enumerate(revision.items))
+        numbered = list(enumerate(revision.items))
+        return tuple(map_at_once(lambda row: self._fetch_picture(dataset, row[1], folder, row[0]), numbered))
 
     def _fetch_picture(self, dataset: Dataset, item: DatasetItem, folder: Path, number: int) -> Picture:
         path = folder / f"{number:06d}{PurePosixPath(item.path).suffix.lower()}"
