@@ -84,9 +84,7 @@ async def run(settings: Settings) -> None:
     """
     metrics = Metrics()
     stop = asyncio.Event()
-    # Kopf replaces these by its own while it runs; until then (a standby) they are ours.
-    for name in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    take_signals(stop)
     async with await connect(settings.kubeconfig) as client, open_session() as session:
         cluster = ApiServer(client, metrics)
         progress = ProgressClient(session, clock.read_now)
@@ -98,7 +96,7 @@ async def run(settings: Settings) -> None:
         async with serve_web(settings.host, settings.port, metrics, verdicts) as port:
             _logger.info("port=%d identity=%s image=%s started", port, settings.identity, settings.trainer_image)
             try:
-                await run_until_first(hold_and_work(settings, lease, work), stop.wait())
+                await run_until_first(hold_and_work(settings, lease, work, stop), stop.wait())
             finally:
                 work.poller.stop()
                 if lease.held:
@@ -139,29 +137,43 @@ def build_work(
     return Work(due, auditor, Reconciler(parts), poller, handlers.build_registry(take, log_in))
 
 
-async def hold_and_work(settings: Settings, lease: Lease, work: Work) -> None:
+def take_signals(stop: asyncio.Event) -> None:
+    """Let the two signals that ask for an end set `stop`."""
+    for name in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+
+
+async def hold_and_work(settings: Settings, lease: Lease, work: Work, stop: asyncio.Event) -> None:
     """Take the Lease, and act for as long as it is held."""
     await lease.acquire()
-    await run_until_first(lease.keep(), act(settings, work))
+    await run_until_first(lease.keep(), act(settings, work, stop))
 
 
-async def act(settings: Settings, work: Work) -> None:
-    """Fill the cache, then watch, look and compare until one of them ends (Kopf's ends when a signal arrives)."""
+async def act(settings: Settings, work: Work, stop: asyncio.Event) -> None:
+    """Fill the cache, then watch, look and compare until one of them fails."""
     while not work.auditor.filled:
         try:
             await work.auditor.fill()
         except OperatorError as error:
             _logger.warning("cache not filled: %s; are the CRDs and the role installed?", error)
             await asyncio.sleep(_FILL_PAUSE_SECONDS)
-    watches = kopf.operator(
-        registry=work.registry,
+    looks = queue.serve(work.due, work.reconciler.look, settings.concurrency)
+    await run_until_first(watch(settings, work.registry, stop), looks, work.auditor.repeat())
+
+
+async def watch(settings: Settings, registry: kopf.OperatorRegistry, stop: asyncio.Event) -> None:
+    """Let Kopf bring events, for ever."""
+    existing = asyncio.all_tasks()
+    tasks = await kopf.spawn_tasks(
+        registry=registry,
         settings=handlers.build_settings(),
         standalone=True,
         clusterwide=not settings.namespaces,
         namespaces=settings.namespaces,
     )
-    looks = queue.serve(work.due, work.reconciler.look, settings.concurrency)
-    await run_until_first(watches, looks, work.auditor.repeat())
+    # Kopf has just taken the signals; it would end in an error when one arrives while it starts.
+    take_signals(stop)
+    await kopf.run_tasks(tasks, ignored=existing)
 
 
 async def run_until_first(*parts: Coroutine[Any, Any, object]) -> None:

@@ -25,11 +25,13 @@ from atelier_operator.edges.cluster import Cluster
 from atelier_operator.edges.metrics import Metrics, build_gauge
 from atelier_operator.edges.resources import OWNERS
 from atelier_operator.errors import Conflict, NotFound, OperatorError, Refused, Unavailable
-from atelier_operator.model import Key, Meta, Plan
+from atelier_operator.model import Json, Key, Meta, Plan
 from atelier_operator.observe import Heard, Observer, View
 from atelier_operator.polling import Poller
 from atelier_operator.queue import Queue
 
+NAMESAKE_SECONDS = 5.0
+"""Pause between two looks at a foreign Job that has the name of one of ours: no event tells when it goes."""
 _TRIES = 3
 """Looks in a row at an object that keeps changing under our hands, before it must wait its turn."""
 
@@ -126,6 +128,8 @@ class Reconciler:
         parts.poller.follow(key, plan.ask_pod)
         if plan.look_again_seconds is not None:
             parts.queue.mark(key, after_seconds=plan.look_again_seconds)
+        if parts.cache.find_unwatched(key):
+            parts.queue.mark(key, after_seconds=NAMESAKE_SECONDS)
         return None
 
     async def _observe(self, key: Key) -> View | None:
