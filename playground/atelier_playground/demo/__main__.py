@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import signal
 import sys
 import time
 from pathlib import Path
@@ -26,13 +27,16 @@ def main() -> int:
     parser.add_argument("--namespace", default=NAMESPACE, help="with --context: a namespace with a storage Secret")
     parser.add_argument("--output", type=Path, default=CHECKOUT / "build" / "demo", help="where pictures and models go")
     arguments = parser.parse_args()
-    console = Console(soft_wrap=False)
+    # Told to end, it ends in order: what it started goes with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    console = Console()
     started = time.monotonic()
     try:
         arguments.output.mkdir(parents=True, exist_ok=True)
         with _open_stage(arguments, console) as stage:
             Story(console, stage, open_store(stage.api, stage.namespace), arguments.output).tell()
-            console.print(stage.farewell, soft_wrap=True)
+            if stage.farewell:
+                console.print(stage.farewell, highlight=False, soft_wrap=True)
     except PlaygroundError as error:
         console.print(f"[bold red]the demo stopped:[/] {error}", soft_wrap=True)
         return 1
