@@ -63,7 +63,7 @@ def build_training_input(look: Look, status: TrainingJobStatus, dataset: Dataset
         type=spec.model_type,
         dataset=DatasetInput(name=spec.dataset_ref.name, source=dataset.source, revision=status.dataset_revision or ""),
         base_model=BaseModelInput(architecture=spec.base_model.architecture, source=spec.base_model.source),
-        settings=read_settings(spec, status.resolved or []),
+        settings=read_settings(look.meta.name, spec, status.resolved or []),
         start_from=StartFromInput(job=start.training_job_ref.name, checkpoint=start.checkpoint) if start else None,
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from atelier_contract.identity import name_checkpoint
 from atelier_contract.layout import NamespaceLayout
+from atelier_contract.termination import SHORT_DIGEST
 from atelier_contract.training_job_status import ModelStatus, TrainingJobStatus
 from atelier_operator.plan.look import Look
 
@@ -33,5 +34,6 @@ def describe_model(look: Look, status: TrainingJobStatus, step: int, sha256: str
 
 def add_models(status: TrainingJobStatus, models: Iterable[ModelStatus]) -> TrainingJobStatus:
     """Return the status with these models listed, each once."""
-    listed = {model.key: model for model in (*(status.models or []), *models)}
+    # Not by key: a status that grew too large is written without the keys of its models.
+    listed = {(model.checkpoint, model.sha256[:SHORT_DIGEST]): model for model in (*(status.models or []), *models)}
     return status.model_copy(update={"models": [listed[key] for key in sorted(listed)]}) if listed else status

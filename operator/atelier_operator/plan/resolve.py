@@ -1,8 +1,8 @@
 """Resolving: spec over template over built-in defaults, once, at a run's start.
 
 The rows that status prints are the only result, and the trainer's `Settings` are read back from them (`read_settings`).
-So what a person reads is what is used, and a template that changes later changes nothing. A few long texts are read
-from the spec, which is immutable, because a row has 128 characters.
+So what a person reads is what is used, and a template that changes later changes nothing. Long texts alone are read
+from the spec, which is immutable: a row has 128 characters, and 32 bytes in a status that grew too large.
 """
 
 from __future__ import annotations
@@ -83,8 +83,14 @@ def read_row(rows: Sequence[ResolvedSetting], name: str) -> str:
     raise KeyError(name)
 
 
-def read_settings(spec: TrainingJobSpec, rows: Sequence[ResolvedSetting]) -> Settings:
-    """Return a run's settings for the trainer, from the rows that status prints."""
+def read_settings(job: str, spec: TrainingJobSpec, rows: Sequence[ResolvedSetting]) -> Settings:
+    """Return a run's settings for the trainer, from the rows that status prints.
+
+    Args:
+        job: name of the TrainingJob.
+        spec: what the user asked; long texts come from it.
+        rows: what was resolved at the run's start.
+    """
     values = {row.name: row.value for row in rows}
     course = {field: values[name] for field, name in _COURSE_ROWS.items()}
     validation = {
@@ -94,9 +100,12 @@ def read_settings(spec: TrainingJobSpec, rows: Sequence[ResolvedSetting]) -> Set
     }
     block = "conceptModel." if spec.concept_model is not None else "embedding."
     kind: dict[str, Any] = {name.removeprefix(block): value for name, value in values.items() if name.startswith(block)}
+    kind |= (spec.concept_model or spec.embedding or ConceptModelSpec()).as_json()
     if spec.concept_model is not None:
         kind["textEncoderLearningRate"] = kind["textEncoderLearningRate"] or None
         return Settings.model_validate({**course, "concept_model": kind, "validation": validation})
+    if _is_default(rows, "embedding.placeholder"):
+        kind["placeholder"] = _name_placeholder(job, spec)
     return Settings.model_validate({**course, "embedding": kind, "validation": validation})
 
 
@@ -172,10 +181,9 @@ def _resolve_concept_model(asked: _Asked) -> list[ResolvedSetting]:
 def _resolve_embedding(asked: _Asked) -> list[ResolvedSetting]:
     mine = asked.spec.embedding or EmbeddingSpec()
     theirs = (asked.recipe and asked.recipe.embedding) or EmbeddingSpec()
-    stem = slugify(asked.spec.model_name) or asked.job.replace(".", "-")
     built_in: dict[str, object] = {
         "initialPhrase": defaults.INITIAL_PHRASE,
-        "placeholder": f"<{stem}>",
+        "placeholder": _name_placeholder(asked.job, asked.spec),
         "vectors": defaults.VECTORS,
     }
     return list(_resolve_block(asked, "embedding", mine, theirs, built_in))
@@ -224,6 +232,15 @@ def _resolve_block(
     spec, template = (part.model_dump(by_alias=True) for part in (mine, theirs))
     for name, default in built_in.items():
         yield asked.pick(f"{block}.{name}", spec[name], template[name], default)
+
+
+def _name_placeholder(job: str, spec: TrainingJobSpec) -> str:
+    """Return the placeholder of an embedding that was given none: the model's slug, or the job's name."""
+    return f"<{slugify(spec.model_name) or job.replace('.', '-')}>"
+
+
+def _is_default(rows: Sequence[ResolvedSetting], name: str) -> bool:
+    return any(row.name == name and row.source == "Default" for row in rows)
 
 
 def _print(value: object) -> str:

@@ -6,7 +6,6 @@ A missing dataset or template is waited for; only what nobody can mend without a
 
 from __future__ import annotations
 
-from atelier_contract.architectures import FACTS
 from atelier_contract.dataset import FindingStatus
 from atelier_contract.identity import digest_spec, identify_run
 from atelier_contract.names import STORE_SECRET
@@ -31,13 +30,10 @@ def is_pinned(status: TrainingJobStatus) -> bool:
 
 def refuse(look: Look, status: TrainingJobStatus) -> Verdict | None:
     """Return an Invalid verdict for what the schema cannot refuse; None: nothing is wrong."""
-    architecture = look.spec.base_model.architecture
-    message = ""
-    if look.spec.embedding is not None and not FACTS[architecture].embeddings:
-        message = f"{FACTS[architecture].title} cannot learn an embedding: create a TrainingJob with conceptModel"
-    if look.spec.pod is not None and (look.spec.pod.nodes or 1) > 1:
-        message = "pod.nodes above 1 is not supported by this release: create a TrainingJob with one node"
-    return Verdict(status, State.INVALID, message, stalled=Reason.INVALID_INPUT) if message else None
+    if look.spec.pod is None or (look.spec.pod.nodes or 1) == 1:
+        return None
+    message = "pod.nodes above 1 is not supported by this release: create a TrainingJob with one node"
+    return Verdict(status, State.INVALID, message, stalled=Reason.INVALID_INPUT)
 
 
 def start(look: Look, status: TrainingJobStatus) -> tuple[TrainingJobStatus, Verdict | None]:

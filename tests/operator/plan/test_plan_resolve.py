@@ -65,7 +65,7 @@ def test_false_and_zero_are_values() -> None:
     """A setting of 0 or false is asked for, not left out."""
     rows = resolve("teapot", a_spec(tuning={"flip": False, "snrGamma": 0}), None)
     assert (read_row(rows, "tuning.flip"), source_of(rows, "tuning.flip")) == ("false", "Spec")
-    assert read_settings(a_spec(), rows).snr_gamma == 0
+    assert read_settings("teapot", a_spec(), rows).snr_gamma == 0
 
 
 @pytest.mark.parametrize("changes", [{}, EMBEDDING, {"learningRate": 0.1 + 0.2, "tuning": {"flip": True}}])
@@ -73,7 +73,7 @@ def test_settings_are_read_back_exactly(changes: dict) -> None:
     """What the trainer gets is what the rows say, to the last bit."""
     spec = a_spec(**changes)
     rows = resolve("teapot", spec, None)
-    settings = read_settings(spec, rows)
+    settings = read_settings("teapot", spec, rows)
     assert settings.learning_rate == float(read_row(rows, "learningRate"))
     assert spec.learning_rate in {None, settings.learning_rate}
     assert settings.flip == (read_row(rows, "tuning.flip") == "true")
@@ -86,9 +86,18 @@ def test_long_prompts_reach_the_trainer_whole() -> None:
     spec = a_spec(validation={"prompts": [prompt], "negativePrompt": prompt})
     rows = resolve("teapot", spec, None)
     assert len(read_row(rows, "validation.prompts")) == 128
-    settings = read_settings(spec, rows)
+    settings = read_settings("teapot", spec, rows)
     assert settings.validation.prompts == [prompt]
     assert settings.validation.negative_prompt == prompt
+
+
+@pytest.mark.parametrize("kind", [{"conceptModel": {"captionPrefix": "p" * 100}}, EMBEDDING])
+def test_texts_cut_in_a_large_status_reach_the_trainer_whole(kind: dict) -> None:
+    """A status that grew too large keeps 32 bytes of a value; the trainer's settings do not change with it."""
+    spec = a_spec(modelName="x" * 48, **kind)
+    rows = resolve("teapot", spec, None)
+    cut = [row.model_copy(update={"value": row.value[:32]}) for row in rows]
+    assert read_settings("teapot", spec, cut) == read_settings("teapot", spec, rows)
 
 
 def test_alpha_defaults_to_the_rank() -> None:
@@ -100,7 +109,7 @@ def test_alpha_defaults_to_the_rank() -> None:
 def test_frozen_text_encoder_reads_back_as_none() -> None:
     """An empty row of the text encoder's rate means that it is not trained."""
     spec = a_spec()
-    concept_model = read_settings(spec, resolve("teapot", spec, None)).concept_model
+    concept_model = read_settings("teapot", spec, resolve("teapot", spec, None)).concept_model
     assert concept_model is not None
     assert concept_model.text_encoder_learning_rate is None
 
