@@ -14,8 +14,10 @@ from PIL import Image
 from atelier_contract import dataset, names
 from atelier_contract.dataset import DatasetStatus
 from atelier_contract.reasons import Condition, DatasetState, Finding, Reason, State
+from atelier_contract.roles import Role
 from atelier_contract.training_job_status import TrainingJobStatus
 from atelier_playground.api import wait_for
+from atelier_playground.errors import ApiError
 from journey import BASE_MODEL, Room, describe, read_condition, read_state, read_teapot
 
 pytestmark = pytest.mark.cluster
@@ -184,7 +186,7 @@ def test_a_bad_base_model_fails_in_preflight(room: Room, change, words: str):
     failed, reason, message = read_condition(status, Condition.FAILED)
     assert (failed, reason) == ("True", Reason.BASE_MODEL_UNUSABLE), describe(status)
     assert words in message
-    pods = room.list_pods(role="preflight")
+    pods = room.list_pods(role=Role.PREFLIGHT)
     assert [pod["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"] for pod in pods] == [12]
 
 
@@ -221,13 +223,25 @@ def test_a_missing_secret_is_named_within_a_minute(room: Room):
 def test_unknown_names_in_a_selection_publish_nothing(room: Room):
     """A selection that names no checkpoint of the run is shown, and nothing is published or deleted."""
     room.apply_dataset()
-    room.apply_job(steps=10, selection={"checkpoints": ["step-009999"], "finalize": True})
-    status = room.wait_state(State.AWAITING_SELECTION)
-    valid, reason, message = read_condition(status, Condition.SELECTION_VALID)
-    assert (valid, reason) == ("False", Reason.UNKNOWN_CHECKPOINT)
+    room.apply_job(steps=10)
+    room.wait_state(State.AWAITING_SELECTION)
+    room.patch_job("teapot", {"selection": {"checkpoints": ["step-009999"], "finalize": True}})
+
+    def refused() -> str:
+        valid, reason, message = read_condition(room.get_status(), Condition.SELECTION_VALID)
+        return message if (valid, reason) == ("False", Reason.UNKNOWN_CHECKPOINT) else ""
+
+    message = wait_for(refused, "the unknown name is shown", ANSWER_SECONDS, lambda: describe(room.get_status()))
     assert "step-009999" in message
-    assert room.list_jobs(role="publish") == []
-    assert read_state(status) == State.AWAITING_SELECTION
+    assert room.list_jobs(role=Role.PUBLISH) == []
+    assert read_state(room.get_status()) == State.AWAITING_SELECTION
+
+
+def test_an_empty_selection_cannot_be_finalized(room: Room):
+    """Finalizing nothing is refused by the API server with the way to keep none."""
+    room.apply_dataset()
+    with pytest.raises(ApiError, match="deletionPolicy"):
+        room.apply_job(selection={"checkpoints": [], "finalize": True})
 
 
 def test_an_image_that_cannot_be_pulled_frees_the_gpu(room: Room):

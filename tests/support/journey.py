@@ -7,6 +7,7 @@ chart. Each journey has a namespace of its own with a store, the tiny base model
 from __future__ import annotations
 
 import functools
+import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -57,7 +58,9 @@ def keep_operator_log(cluster: Cluster) -> None:
 @pytest.fixture
 def room(home: Cluster, request: pytest.FixtureRequest) -> Iterator[Room]:
     """A user's namespace with store, base model and sample dataset; deleted afterwards."""
-    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:40].strip("-")
+    words = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")
+    # Cases of one test differ only at the end of their names, which the cut takes away.
+    name = f"{words[:36].strip('-')}-{hashlib.sha256(words.encode()).hexdigest()[:6]}"
     room = Room(home, name)
     room.furnish()
     yield room
