@@ -219,8 +219,11 @@ async def answer_inspection(plane: ControlPlane, cluster: ApiServer) -> None:
     patch = {"status": {"phase": "Succeeded", "containerStatuses": [{**status, "image": "x", "imageID": "x"}]}}
     path = PODS.path(TEAM, pod[0]["metadata"]["name"], "status")
     await asyncio.to_thread(api.request, "PATCH", path, patch, "application/merge-patch+json")
-    find = lambda: read_conditions(api.get(names.API_VERSION, DATASET, "teapots", TEAM)).get("Ready") == "True"  # noqa: E731
-    await asyncio.to_thread(wait_for, find, "the dataset is Ready")
+
+    def is_ready() -> bool:
+        return read_conditions(api.get(names.API_VERSION, DATASET, "teapots", TEAM)).get("Ready") == "True"
+
+    await asyncio.to_thread(wait_for, is_ready, "the dataset is Ready")
 
 
 async def create(cluster: ApiServer, seen: Sightings, name: str) -> None:
