@@ -276,6 +276,14 @@ def test_nothing_is_deleted_before_publication() -> None:
     assert roles == ["publish"]
 
 
+def test_nothing_is_deleted_beside_a_training_pod() -> None:
+    """A pod that still writes, of a run that was adopted meanwhile, is waited for."""
+    ending = a_pod("left", deleted_at=later(600))
+    stage = at_grace().then(seconds=600, orphans=(ending,))
+    assert created(stage.plan) == []
+    assert len(created(stage.then(orphans=()).plan)) == 1
+
+
 def test_deletion_is_on_record_before_its_job() -> None:
     """StartedAt and the rows that go are written before the collect Job is created."""
     stage = at_collecting()

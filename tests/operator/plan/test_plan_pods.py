@@ -85,6 +85,14 @@ def test_check_refuses_every_breach(place: str, field: str, value: object) -> No
         require_restricted(pod)
 
 
+def test_pod_that_breaks_the_rules_is_never_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistake of ours in building a pod ends in an error, not in a Job."""
+    host = [{"name": "host", "hostPath": {"path": "/"}}]
+    monkeypatch.setattr("atelier_operator.plan.pods.build_volumes", lambda child: (host, []))
+    with pytest.raises(NotRestricted, match="volume host"):
+        at_preflight()
+
+
 @pytest.mark.parametrize("role", list(Role))
 def test_pods_have_no_cluster_rights(role: Role) -> None:
     """No pod gets a service account's token or the environment of services, and no sidecar is injected."""

@@ -202,6 +202,13 @@ def test_waiting_for_a_node_is_not_a_failed_start() -> None:
     assert "0/5" not in condition_of(stage.plan, Condition.READY).message
 
 
+def test_held_preflight_is_queued() -> None:
+    """Where the queue holds every Job of a namespace, a held preflight is Queued, and nothing is done about it."""
+    stage = at_preflight().with_job(a_job("teapot-preflight-1", Role.PREFLIGHT, suspended=True))
+    assert state_of(stage) == "Queued"
+    assert stage.plan.actions == ()
+
+
 def test_lost_last_words_ask_another_preflight() -> None:
     """A preflight that succeeded while nobody listened is asked again under the next number."""
     stage = at_preflight().with_job(a_job("teapot-preflight-1", Role.PREFLIGHT, complete=True))

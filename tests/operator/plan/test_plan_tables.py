@@ -83,6 +83,13 @@ def test_vanished_attempt_is_ended() -> None:
     assert row.reason == Reason.INTERRUPTED
 
 
+def test_attempt_of_an_orphan_goes_on() -> None:
+    """A pod whose Job was deleted is still at work until it has ended: its row has no end yet."""
+    stage = at_running().then(jobs=(), orphans=(a_pod(deleted_at=later(100)),))
+    assert [row.reason for row in stage.status.attempts or []] == [""]
+    assert [row.reason for row in stage.then(orphans=()).status.attempts or []] == [Reason.INTERRUPTED]
+
+
 def test_only_ten_attempts_are_kept() -> None:
     """The table holds the last ten, and older pods that are still there do not come back."""
     pods = [
