@@ -217,9 +217,14 @@ def collect_gauges(work: Work, lease: Lease) -> Iterable[GaugeMetricFamily]:
 
 
 def set_up_logging(level: int) -> None:
-    """Write one line of text for each message to standard error; Kopf speaks only when something is wrong."""
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
-    logging.getLogger("kopf").setLevel(max(level, logging.WARNING))
+    """Write one line of text for each message to standard error.
+
+    The level is that of our own words. Libraries speak only when something is wrong: what they say when asked for
+    details holds whole requests, and with them users' prompts.
+    """
+    text = "%(asctime)s %(levelname)s %(name)s %(message)s"
+    logging.basicConfig(level=logging.WARNING, format=text, stream=sys.stderr)
+    _logger.setLevel(level)
 
 
 if __name__ == "__main__":

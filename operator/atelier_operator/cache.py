@@ -2,16 +2,14 @@
 
 In come events, lists and the answers to our own writes; out come the keys that an event concerns, and what views are
 built from. An older version never replaces a newer one, so our own writes are seen at once and a late event cannot undo
-them. User objects are kept as JSON text (a fraction of their size as dictionaries), Jobs and pods as the few facts that
-decisions need. It makes no call and has no clock.
+them. It makes no call and has no clock.
 """
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -21,56 +19,18 @@ from atelier_contract.template import KIND as TEMPLATE
 from atelier_contract.training_job import KIND as TRAINING_JOB
 from atelier_operator import readings
 from atelier_operator.model import Json, Key, ObservedJob, ObservedPod
+from atelier_operator.records import Child, Stored, build_child, load, store
 
-_KEPT_METADATA = (
-    "name",
-    "namespace",
-    "uid",
-    "generation",
-    "resourceVersion",
-    "annotations",
-    "finalizers",
-    "deletionTimestamp",
-    "creationTimestamp",
-)
 _IndexT = TypeVar("_IndexT", Key, str)
-_KUBECTL_COPY = "kubectl.kubernetes.io/last-applied-configuration"
-"""Holds the whole object a second time; nobody here reads it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Stored:
-    """One object of the user's."""
-
-    uid: str
-    version: str
-    text: bytes
-    uses: tuple[str, str]
-    """Names of the dataset and the template that a TrainingJob names."""
-    ended: bool
-    """The run is over: what happens to its dataset and template no longer concerns it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Child:
-    """A Job or pod."""
-
-    version: str
-    key: Key
-    seen: ObservedJob | ObservedPod
-    owner_uid: str
-    role: Role | None
-    watched: bool
-    """It carries our label, so events tell of it."""
 
 
 class Cache:
     """The newest version seen of everything watched."""
 
     def __init__(self) -> None:
-        self._objects: dict[Key, _Stored] = {}
-        self._templates: dict[str, _Stored] = {}
-        self._children: dict[str, _Child] = {}
+        self._objects: dict[Key, Stored] = {}
+        self._templates: dict[str, Stored] = {}
+        self._children: dict[str, Child] = {}
         self._of_key: defaultdict[Key, set[str]] = defaultdict(set)
         self._of_job: defaultdict[str, set[str]] = defaultdict(set)
         self._dying: dict[str, datetime] = {}
@@ -97,11 +57,11 @@ class Cache:
 
     def find(self, key: Key) -> Json | None:
         """Return an object of the user's, without what nobody reads; None: there is none."""
-        return _load(self._objects.get(key))
+        return load(self._objects.get(key))
 
     def find_template(self, name: str) -> Json | None:
         """Return a template."""
-        return _load(self._templates.get(name))
+        return load(self._templates.get(name))
 
     def find_jobs(self, key: Key) -> tuple[ObservedJob, ...]:
         """Return the Jobs that serve an object, or have its labels, each with its pods; oldest first."""
@@ -125,7 +85,7 @@ class Cache:
     def note_namesake(self, key: Key, body: Json) -> None:
         """Remember a Job that has a name which one of an object's children should have."""
         metadata = body["metadata"]
-        self._put(_build_child(key, readings.read_job(body), metadata))
+        self._put(build_child(key, readings.read_job(body), metadata))
 
     def find_unwatched(self, key: Key) -> tuple[tuple[str, str], ...]:
         """Return name and UID of the noted namesakes that carry no label of ours: no event tells when they go."""
@@ -134,9 +94,9 @@ class Cache:
 
     def mark_deleting(self, uid: str, now: datetime) -> None:
         """Remember that we deleted a Job, until its end is seen: later news of it must not make it look alive."""
-        self._dying[uid] = now
         child = self._children.get(uid)
         if child is not None and isinstance(child.seen, ObservedJob):
+            self._dying[uid] = now
             self._put(replace(child, seen=replace(child.seen, deleted_at=child.seen.deleted_at or now)))
 
     def drop(self, uid: str) -> None:
@@ -183,7 +143,7 @@ class Cache:
         self._objects.pop(key, None)
 
     def _take_object(self, key: Key, body: Json, *, gone: bool) -> bool:
-        stored, known = _store(body), self._objects.get(key)
+        stored, known = store(body), self._objects.get(key)
         if gone:
             if known is not None and known.uid == stored.uid:
                 del self._objects[key]
@@ -200,7 +160,7 @@ class Cache:
         return (key, *self._find_users(0, key.name, key.namespace))
 
     def _take_template(self, body: Json, *, gone: bool) -> tuple[Key, ...]:
-        stored, name = _store(body), body["metadata"]["name"]
+        stored, name = store(body), body["metadata"]["name"]
         known = self._templates.get(name)
         if not gone and known is not None and not is_newer(stored.version, known.version):
             return ()
@@ -231,10 +191,10 @@ class Cache:
         if owner is None:
             return ()
         seen = readings.read_job(body) if kind == "Job" else readings.read_pod(body)
-        self._put(_build_child(owner, seen, metadata))
+        self._put(build_child(owner, seen, metadata))
         return (owner,)
 
-    def _put(self, child: _Child) -> None:
+    def _put(self, child: Child) -> None:
         seen = child.seen
         if isinstance(seen, ObservedJob) and seen.uid in self._dying and seen.deleted_at is None:
             child = replace(child, seen=replace(seen, deleted_at=self._dying[seen.uid]))
@@ -257,39 +217,6 @@ def is_newer(version: str, than: str) -> bool:
     if version.isdecimal() and than.isdecimal():
         return int(version) > int(than)
     return version != than
-
-
-def _build_child(key: Key, seen: ObservedJob | ObservedPod, metadata: Json) -> _Child:
-    owner_uid, role = readings.read_owner_uid(metadata), readings.read_role(metadata)
-    watched = readings.read_key(metadata) is not None
-    return _Child(metadata["resourceVersion"], key, seen, owner_uid, role, watched)
-
-
-def _store(body: Json) -> _Stored:
-    metadata = {name: body["metadata"][name] for name in _KEPT_METADATA if name in body["metadata"]}
-    if _KUBECTL_COPY in metadata.get("annotations", {}):
-        metadata["annotations"] = {k: v for k, v in metadata["annotations"].items() if k != _KUBECTL_COPY}
-    spec, status = body.get("spec") or {}, body.get("status") or {}
-    text = json.dumps({"metadata": metadata, "spec": spec, "status": status}, separators=(",", ":"))
-    return _Stored(
-        uid=metadata["uid"],
-        version=metadata["resourceVersion"],
-        text=text.encode(),
-        uses=(_read_reference(spec, "datasetRef"), _read_reference(spec, "templateRef")),
-        ended=bool(status.get("completionTime")),
-    )
-
-
-def _read_reference(spec: Json, field: str) -> str:
-    reference = spec.get(field)
-    return str(reference.get("name", "")) if isinstance(reference, dict) else ""
-
-
-def _load(stored: _Stored | None) -> Json | None:
-    if stored is None:
-        return None
-    body: Json = json.loads(stored.text)
-    return body
 
 
 def _discard(index: defaultdict[_IndexT, set[str]], at: _IndexT, uid: str) -> None:

@@ -22,6 +22,10 @@ _NAME = re.compile(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
 _PAGE_SIZE = 2
 
 
+class Crash(BaseException):
+    """The operator is killed: no code of it may catch this."""
+
+
 class FakeCluster:
     """Objects by kind, namespace and name."""
 
@@ -31,6 +35,8 @@ class FakeCluster:
         """Verb, plural and name of each call, in order."""
         self.before_call: Callable[[str, str, str], OperatorError | None] = lambda *_: None
         """May return an error that a call then ends in."""
+        self.crash_after_writes = 0
+        """After so many writes the operator is lost: the last is done, but never answered. 0: it lives."""
         self._versions = itertools.count(1000)
         self._uids = itertools.count(1)
 
@@ -65,26 +71,26 @@ class FakeCluster:
         metadata.update(uid=f"uid-{next(self._uids)}", creationTimestamp=CREATED_AT, generation=1)
         if resource.namespaced:
             metadata["namespace"] = namespace
-        return self._store(resource, namespace, made)
+        return self._answer(self._store(resource, namespace, made))
 
     async def replace(self, resource: Resource, namespace: str, name: str, body: Json) -> Json:
         self._call("update", resource, name)
         self._check(self._find(resource, namespace, name), body)
-        return self._store(resource, namespace, copy.deepcopy(body))
+        return self._answer(self._store(resource, namespace, copy.deepcopy(body)))
 
     async def merge(self, resource: Resource, namespace: str, name: str, body: Json) -> Json:
         self._call("patch", resource, name)
         found = self._find(resource, namespace, name)
         self._check(found, body)
-        return self._store(resource, namespace, _merge(found, body))
+        return self._answer(self._store(resource, namespace, _merge(found, body)))
 
     async def apply_status(self, resource: Resource, namespace: str, name: str, body: Json) -> Json:
         self._call("patch", resource, f"{name}/status")
         found = self._find(resource, namespace, name)
         self._check(found, body, "resourceVersion")  # of the rest of metadata, /status takes no notice
         if found.get("status") == body["status"]:
-            return copy.deepcopy(found)
-        return self._store(resource, namespace, {**found, "status": copy.deepcopy(body["status"])})
+            return self._answer(found)
+        return self._answer(self._store(resource, namespace, {**found, "status": copy.deepcopy(body["status"])}))
 
     async def delete(self, resource: Resource, namespace: str, name: str, *, uid: str = "") -> None:
         self._call("delete", resource, name)
@@ -96,6 +102,13 @@ class FakeCluster:
             self._store(resource, namespace, found)
         else:
             del self.objects[resource.plural, namespace, name]
+        self._answer({})
+
+    def _answer(self, body: Json) -> Json:
+        """Return what a write made, unless the operator is lost meanwhile."""
+        if self.crash_after_writes and len(self.list_writes()) == self.crash_after_writes:
+            raise Crash
+        return copy.deepcopy(body)
 
     def put(self, resource: Resource, body: Json) -> Json:
         """Put an object there as another client would, and return it as it is stored."""

@@ -48,6 +48,8 @@ for in the operator's own namespace alone. There is no `secrets` here, and there
 
 REQUEST_SECONDS = 10.0
 """Longest wait for one answer: shorter than a Lease lasts, so that a late write cannot outlive it by much."""
+LIST_SECONDS = 60.0
+"""Longest wait for one page of a list: five hundred whole objects on a busy API server."""
 _PAGE_SIZE = 500
 _MESSAGE_LENGTH = 900
 """Of an API server's refusal: what is shown beside it must fit a condition's 1,024 characters too."""
@@ -160,9 +162,10 @@ class ApiServer:
             _METHODS[verb], path, query_params=query, header_params=headers, body=body, auth_settings=["BearerToken"]
         )
         what = f"{verb} {path}"
+        seconds = LIST_SECONDS if verb == "list" else REQUEST_SECONDS
         try:
-            async with asyncio.timeout(REQUEST_SECONDS):
-                response = await self._client.call_api(method, url, headers, sent, _request_timeout=REQUEST_SECONDS)
+            async with asyncio.timeout(seconds):
+                response = await self._client.call_api(method, url, headers, sent, _request_timeout=seconds)
                 data = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unavailable(f"no answer to {what}: {error or 'it took too long'}") from error

@@ -28,8 +28,10 @@ def follow_preflight(look: Look, status: TrainingJobStatus) -> tuple[TrainingJob
     """Return the status and a verdict; no verdict where preflight is done and training (or completion) is next."""
     name = name_ordinal(look.meta.name, Role.PREFLIGHT, read_round(status))
     job = look.find_job(name)
+    # Also where the Job is there already: an operator may have been lost between making it and saying so.
+    status = open_preflight(status)
     if job is None:
-        return status, _begin(look, open_preflight(status), name)
+        return status, _begin(look, status, name)
     if job.deleted_at is not None:
         return status, Verdict(status, State.PREFLIGHT, f"Job {name} is being deleted", look_again_seconds=WAIT_SECONDS)
     if job.failed or find_killed(job) is not None:
