@@ -11,6 +11,7 @@ import pytest
 
 from atelier_contract.reasons import State
 from atelier_contract.roles import Role
+from atelier_playground.api import wait_for
 from journey import BASE_MODEL, Room
 
 pytestmark = pytest.mark.cluster
@@ -91,6 +92,9 @@ def test_the_same_yaml_again_trains_nothing(room: Room):
 
     for _ in range(3):
         room.apply_job(steps=10)
+    # Any change wakes the operator; its answer to a selection is the proof that it has looked since.
+    room.patch_job("teapot", {"selection": {"checkpoints": ["step-000010"]}})
+    wait_for(lambda: room.get_status().kept == "1/1", "the operator has looked again", 60)
     assert {job["metadata"]["uid"] for job in room.list_jobs()} == jobs
 
     room.home.kubectl("delete", "trainingjob", "teapot", "-n", room.name, "--wait=true")
