@@ -60,7 +60,7 @@ def open_kept_stage(report: Report) -> Iterator[Stage]:
     namespace = next(free)
     make_user_namespace(api, namespace, owner.store)
     words = (
-        f"the cluster stays up; end it with: python -m atelier_playground down\nexport KUBECONFIG={owner.kubeconfig}"
+        f"the cluster stays up; end it with: .venv/bin/python -m atelier_playground down\nexport KUBECONFIG={owner.kubeconfig}"
     )
     yield Stage(api, namespace, farewell=words)
 
