@@ -142,7 +142,11 @@ class EstimateStatus(Report):
 
 
 class TrainingJobStatus(Report):
-    """Everything the operator knows of a run."""
+    """Everything the operator knows of a run.
+
+    Its lists have one writer and are replaced as a whole (atomic in the CRD): rows told apart one by one would make the
+    API server keep an owner for each of their fields, half of the object's size. Only conditions are keyed, by custom.
+    """
 
     observed_generation: Count | None = None
     """Generation of the spec that this status speaks of."""
@@ -156,30 +160,23 @@ class TrainingJobStatus(Report):
     """Revision of the dataset that the run is pinned to."""
     trainer_image: Annotated[str, Field(max_length=512)] | None = None
     """Image that the run is pinned to."""
-    resolved: Annotated[list[ResolvedSetting], Field(max_length=48, json_schema_extra=keyed_by("name"))] | None = None
+    resolved: Annotated[list[ResolvedSetting], Field(max_length=48)] | None = None
     """Every setting as it is used, and where it came from."""
     estimate: EstimateStatus | None = None
     """What preflight expects of the run."""
     progress: ProgressStatus | None = None
     """How far the training is."""
-    attempts: (
-        Annotated[list[AttemptStatus], Field(max_length=MAX_ATTEMPTS, json_schema_extra=keyed_by("id"))] | None
-    ) = None
+    attempts: Annotated[list[AttemptStatus], Field(max_length=MAX_ATTEMPTS)] | None = None
     """Starts of the run's pods, oldest first; only the last ten are kept."""
     start_time: Time | None = None
     """When the first training pod started, RFC 3339."""
     completion_time: Time | None = None
     """When the run ended, in either way, RFC 3339."""
-    checkpoints: (
-        Annotated[list[CheckpointStatus], Field(max_length=MAX_CHECKPOINT_ROWS, json_schema_extra=keyed_by("name"))]
-        | None
-    ) = None
+    checkpoints: Annotated[list[CheckpointStatus], Field(max_length=MAX_CHECKPOINT_ROWS)] | None = None
     """Checkpoints in the store, by step."""
     collection: CollectionStatus | None = None
     """The deletion that finalize leads to."""
-    models: (
-        Annotated[list[ModelStatus], Field(max_length=MAX_CHECKPOINT_ROWS, json_schema_extra=keyed_by("name"))] | None
-    ) = None
+    models: Annotated[list[ModelStatus], Field(max_length=MAX_CHECKPOINT_ROWS)] | None = None
     """Published models."""
     reclaimed_bytes: Count | None = None
     """Bytes freed by collection."""
