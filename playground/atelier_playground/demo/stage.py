@@ -16,6 +16,8 @@ from atelier_contract import names, training_job
 from atelier_playground.api import Api, ProxiedApi, wait_for
 from atelier_playground.binaries import Report, find_kubectl
 from atelier_playground.cluster import Cluster, make_user_namespace
+from atelier_playground.demo.luggage import require_free_names
+from atelier_playground.demo.store import open_store
 from atelier_playground.errors import ApiError, PlaygroundError
 from atelier_playground.owner import bring_up
 from atelier_playground.processes import Child
@@ -60,7 +62,8 @@ def open_kept_stage(report: Report) -> Iterator[Stage]:
     namespace = next(free)
     make_user_namespace(api, namespace, owner.store)
     words = (
-        f"the cluster stays up; end it with: .venv/bin/python -m atelier_playground down\nexport KUBECONFIG={owner.kubeconfig}"
+        "the cluster stays up; end it with: .venv/bin/python -m atelier_playground down\n"
+        f"export KUBECONFIG={owner.kubeconfig}"
     )
     yield Stage(api, namespace, farewell=words)
 
@@ -70,7 +73,7 @@ def open_borrowed_stage(context: str, namespace: str, scratch: Path) -> Iterator
     """Use a cluster that the person's own kubeconfig names, with the person's own rights.
 
     Raises:
-        PlaygroundError: it cannot be reached, Atelier is not installed there, or the demo's names are taken.
+        PlaygroundError: it cannot be reached, Atelier is not installed there, or something has the demo's names.
     """
     log = scratch / "kubectl-proxy.log"
     log.unlink(missing_ok=True)
@@ -80,7 +83,8 @@ def open_borrowed_stage(context: str, namespace: str, scratch: Path) -> Iterator
         if port is True:
             raise PlaygroundError(f"context {context} cannot be used: {log.read_text().strip()}")
         api = ProxiedApi(port)
-        _check(api, namespace)
+        _require_atelier(api, namespace)
+        require_free_names(api, namespace, open_store(api, namespace))
         yield Stage(api, namespace, is_borrowed=True)
     finally:
         proxy.stop()
@@ -91,12 +95,10 @@ def _read_port(log: Path) -> int | None:
     return int(found[1]) if found else None
 
 
-def _check(api: Api, namespace: str) -> None:
+def _require_atelier(api: Api, namespace: str) -> None:
     try:
-        taken = api.list(names.API_VERSION, training_job.KIND, namespace)
+        api.list(names.API_VERSION, training_job.KIND, namespace)
     except ApiError as error:
         raise PlaygroundError(
             f"Atelier is not installed there, or you may not use it ({error}): helm install atelier charts/atelier"
         ) from error
-    if "teapot" in {one["metadata"]["name"] for one in taken}:
-        raise PlaygroundError(f"namespace {namespace} has a TrainingJob teapot already: delete it or name another one")

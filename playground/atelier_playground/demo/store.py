@@ -13,6 +13,7 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
 from atelier_contract import names
 from atelier_contract.layout import NamespaceLayout, RunLayout, split_path
@@ -37,12 +38,9 @@ class Store:
     bucket_name: str
     layout: NamespaceLayout
 
-    def upload_folder(self, folder: Path, *key: str) -> int:
-        """Upload a folder's files below a key of the namespace. Returns the number of files."""
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
-        for path in files:
-            self.bucket.upload_file(str(path), f"{self.layout.key(*key)}/{path.relative_to(folder).as_posix()}")
-        return len(files)
+    def upload(self, path: Path, key: str) -> None:
+        """Upload a file as an object."""
+        self.bucket.upload_file(str(path), key)
 
     def locate(self, key: str) -> str:
         """The whole key of what status names: status does not know the bucket's own prefix, which is the Secret's."""
@@ -57,7 +55,25 @@ class Store:
         """List the objects under a prefix: key → bytes."""
         return {found.key: found.size for found in self.bucket.objects.filter(Prefix=f"{prefix}/")}
 
-    def delete(self, prefix: str) -> None:
+    def find_any(self, prefix: str) -> str | None:
+        """Find the key of some object under a prefix.
+
+        Raises:
+            PlaygroundError: the store does not answer, or refuses.
+        """
+        try:
+            found = next(iter(self.bucket.objects.filter(Prefix=f"{prefix}/", MaxKeys=1)), None)
+        except (BotoCoreError, ClientError) as error:
+            raise PlaygroundError(
+                f"bucket {self.bucket_name} cannot be listed ({error}): look at the Secret {names.STORE_SECRET}"
+            ) from error
+        return None if found is None else str(found.key)
+
+    def delete(self, key: str) -> None:
+        """Delete one object; nothing happens when there is none."""
+        self.bucket.Object(key).delete()
+
+    def delete_below(self, prefix: str) -> None:
         """Delete every object under a prefix."""
         for found in self.bucket.objects.filter(Prefix=f"{prefix}/"):
             found.delete()

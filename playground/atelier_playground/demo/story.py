@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from atelier_contract.reasons import Condition, State
 from atelier_contract.training_job_status import CheckpointStatus, ModelStatus, ProgressStatus, TrainingJobStatus
 from atelier_playground.api import Object
 from atelier_playground.cluster import CHECKOUT
+from atelier_playground.demo.luggage import BASE_MODEL_KEY, DATASET, JOB, PICTURES_KEY, Luggage
 from atelier_playground.demo.sheet import Column, write_sheet
 from atelier_playground.demo.stage import Stage
 from atelier_playground.demo.store import Store
@@ -38,6 +40,10 @@ _DOCUMENT_URI = "s3://atelier/atelier/demo/"
 _POLL_SECONDS = 0.5
 # A run of the demo takes about two minutes; what takes longer than this is stuck.
 _RUN_SECONDS = 900
+_SILENCE = (
+    f"trainingjob {JOB} has had no status for {_RUN_SECONDS} s: nobody writes one. Look at the operator's pod: "
+    f"kubectl get pods -A -l {','.join(f'{key}={value}' for key, value in names.OPERATOR_LABELS.items())}"
+)
 _NEEDS_A_PERSON = frozenset({State.FAILED, State.INVALID})
 
 
@@ -50,14 +56,23 @@ class Story:
         stage: where it plays.
         store: the namespace's store.
         output: where pictures and models are kept.
+        now_seconds: a clock that never goes back.
+        pause: waits for some seconds.
     """
 
     console: Console
     stage: Stage
     store: Store
     output: Path
-    _started: float = field(default_factory=time.monotonic, init=False)
+    now_seconds: Callable[[], float] = time.monotonic
+    pause: Callable[[float], None] = time.sleep
+    _started: float = field(init=False)
+    _luggage: Luggage = field(init=False)
     _said: set[str] = field(default_factory=set, init=False)
+
+    def __post_init__(self) -> None:
+        self._started = self.now_seconds()
+        self._luggage = Luggage(self.stage.api, self.stage.namespace, self.store)
 
     def tell(self) -> None:
         """Tell it all.
@@ -69,7 +84,7 @@ class Story:
             self._upload()
             self._apply()
             status = self._watch({State.AWAITING_SELECTION})
-            run = self.store.layout.run("teapot", status.run_identity or "")
+            run = self.store.layout.run(JOB, status.run_identity or "")
             self._show_checkpoints(status)
             self._draw_sheet(run)
             self._finalize(status, run)
@@ -78,7 +93,7 @@ class Story:
                 self._tidy()
 
     def _say(self, line: str) -> None:
-        minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
+        minutes, seconds = divmod(int(self.now_seconds() - self._started), 60)
         self.console.print(f"[dim]{minutes}:{seconds:02d}[/] {line}", highlight=False, soft_wrap=True)
 
     def _say_once(self, line: str) -> None:
@@ -89,8 +104,8 @@ class Story:
     # Chapter one: what there is
 
     def _upload(self) -> None:
-        parts = self.store.upload_folder(_BASE_MODEL, "base-models", "tiny")
-        pictures = self.store.upload_folder(_PICTURES, "pictures", "teapots")
+        parts = self._luggage.upload_folder(_BASE_MODEL, *BASE_MODEL_KEY)
+        pictures = self._luggage.upload_folder(_PICTURES, *PICTURES_KEY)
         self._say(f"uploaded a base model ({parts} files) and a folder of pictures with captions ({pictures} files)")
 
     def _apply(self) -> None:
@@ -99,13 +114,13 @@ class Story:
         self._say(f"kubectl apply -f teapot.yaml ({len(text.splitlines())} lines)")
         self.console.print(Syntax(text, "yaml", background_color="default"))
         for document in read_documents(text):
-            self.stage.api.apply(document, self.stage.namespace)
+            self._luggage.create(document)
 
     # Chapter two: the run
 
     def _watch(self, goals: set[State]) -> TrainingJobStatus:
         """Show states and progress until the job is in one of the goals."""
-        deadline = time.monotonic() + _RUN_SECONDS
+        deadline = self.now_seconds() + _RUN_SECONDS
         with _build_bar(self.console) as bar:
             task = bar.add_task("", total=None, visible=False, loss="", left="")
             while True:
@@ -118,18 +133,21 @@ class Story:
                     _advance(bar, task, status.progress)
                 if ready is not None and ready.reason in goals:
                     return status
-                if ready is not None and (ready.reason in _NEEDS_A_PERSON or time.monotonic() > deadline):
+                is_late = self.now_seconds() > deadline
+                if ready is None and is_late:
+                    raise WaitedTooLong(_SILENCE)
+                if ready is not None and (ready.reason in _NEEDS_A_PERSON or is_late):
                     raise self._explain(status, ready)
-                time.sleep(_POLL_SECONDS)
+                self.pause(_POLL_SECONDS)
 
     def _read_job(self) -> Object:
-        return self.stage.api.get(names.API_VERSION, training_job.KIND, "teapot", self.stage.namespace)
+        return self.stage.api.get(names.API_VERSION, training_job.KIND, JOB, self.stage.namespace)
 
     def _read_status(self) -> TrainingJobStatus:
         return TrainingJobStatus.model_validate(self._read_job().get("status") or {})
 
     def _show_dataset(self) -> None:
-        body = self.stage.api.get(names.API_VERSION, dataset.KIND, "teapots", self.stage.namespace)
+        body = self.stage.api.get(names.API_VERSION, dataset.KIND, DATASET, self.stage.namespace)
         status = dataset.DatasetStatus.model_validate(body.get("status") or {})
         if status.revision:
             uses = " and ".join(status.usable_for or ())
@@ -183,7 +201,7 @@ class Story:
         chosen = _choose(status.checkpoints or [])
         self._say(f"selecting {' and '.join(chosen)}, and finalizing")
         change = {"spec": {"selection": {"checkpoints": chosen, "finalize": True}}}
-        self.stage.api.patch(names.API_VERSION, training_job.KIND, "teapot", change, self.stage.namespace)
+        self.stage.api.patch(names.API_VERSION, training_job.KIND, JOB, change, self.stage.namespace)
         status = self._watch({State.FINALIZED})
         for model in status.models or ():
             self._download(model)
@@ -206,11 +224,7 @@ class Story:
 
     def _tidy(self) -> None:
         """Remove what the demo brought to a cluster that is not its own; the published models stay."""
-        api, namespace = self.stage.api, self.stage.namespace
-        api.delete(names.API_VERSION, training_job.KIND, "teapot", namespace)
-        api.delete(names.API_VERSION, dataset.KIND, "teapots", namespace)
-        for key in (("base-models", "tiny"), ("pictures", "teapots"), ("runs", "teapot"), ("datasets", "teapots")):
-            self.store.delete(self.store.layout.key(*key))
+        self._luggage.take_away()
         self._say("removed the demo's objects and files; the published models stay in the store")
 
 
