@@ -288,6 +288,19 @@ class TestCollect:
         assert ending.report.collect is not None
         assert ending.report.collect.reclaimed_bytes == sum(before[key] for key in before.keys() - after.keys())
 
+    def test_whole_run_goes_head_first(self, tenant: Tenant, run: RunLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+        """run.json and outcome.json go before anything else: what is left after a cut is no run, and not over."""
+        deleted: list[str] = []
+        delete = type(tenant.store).delete
+
+        def note(store: Store, keys: Iterable[str]) -> None:
+            deleted.extend(listed := list(keys))
+            delete(store, listed)
+
+        monkeypatch.setattr(type(tenant.store), "delete", note)
+        collect(tenant, [], [], whole_run=True)
+        assert deleted[:2] == [run.manifest, run.outcome]
+
     def test_whole_run_of_nothing(self, tenant: Tenant) -> None:
         """A run that never began is collected without an error."""
         ending = collect(tenant, [], [], whole_run=True)

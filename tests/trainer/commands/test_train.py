@@ -93,6 +93,16 @@ def test_finished_run_is_not_trained_again(
     assert (second.exit_code, second.report.train is not None and second.report.train.complete) == (0, True)
 
 
+def test_outcome_without_its_run_is_not_believed(
+    volume_tenant: Tenant, asked: TrainingInput, run: RunLayout, fake_learn: types.ModuleType
+) -> None:
+    """What a deletion that was cut short has left does not stand for a finished run: it is trained again."""
+    volume_tenant.pod().run(Role.TRAIN, asked)
+    volume_tenant.store.delete([run.manifest])
+    volume_tenant.pod().run(Role.TRAIN, asked)
+    assert find_document(volume_tenant.store, run.manifest, RunManifest) is not None
+
+
 def test_two_states_are_kept(
     volume_tenant: Tenant, asked: TrainingInput, fake_learn: types.ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,23 +47,37 @@ def _collect_unselected(home: Home, run: RunLayout, asked: CollectInput) -> Coll
         raise InvalidInput(f"steps {sorted(kept & doomed)} are both kept and deleted: nothing was deleted")
     before = find_document(home.store, run.final, FinalManifest)
     if before is not None:
-        _refuse_another_list(before.deleted_steps, doomed)
+        _refuse_another_list(set(before.deleted_steps), kept, doomed)
         home.store.delete([run.collecting])
         return CollectResult(steps=before.deleted_steps, reclaimed_bytes=before.reclaimed_bytes)
     whole = list_checkpoints(home, run)
     published = _verify_published(home, run, asked.kept, whole, asked.job)
     plan = find_document(home.store, run.collecting, CollectPlan)
-    if plan is None:
-        plan = plan_deletion(run, whole, doomed)
+    gone: set[int] = set()
+    reclaimed = 0
+    if plan is not None:
+        # Of this object, or of an earlier one of its name that was cut off and chose otherwise: it is finished either
+        # way, because nothing else tells any more what else lies there of a checkpoint whose manifest is gone.
+        gone, reclaimed = _delete_planned(home, run, plan, kept)
+    if plan is None or not doomed <= gone:
+        if plan is not None:
+            home.store.delete([run.collecting])
+        plan = plan_deletion(run, whole, doomed - gone)
         write_document(home.store, run.collecting, plan)
-    _refuse_another_list(plan.steps, doomed)
-    objects = [entry for entry in plan.objects if is_doomed(run, entry.key, doomed)]
-    home.store.delete(entry.key for entry in objects)
-    reclaimed = sum(entry.bytes for entry in objects)
-    final = FinalManifest(published=published, deleted_steps=plan.steps, reclaimed_bytes=reclaimed)
+        more, more_bytes = _delete_planned(home, run, plan, kept)
+        gone, reclaimed = gone | more, reclaimed + more_bytes
+    final = FinalManifest(published=published, deleted_steps=sorted(gone), reclaimed_bytes=reclaimed)
     write_document(home.store, run.final, final)
     home.store.delete([run.collecting])
-    return CollectResult(steps=plan.steps, reclaimed_bytes=reclaimed)
+    return CollectResult(steps=final.deleted_steps, reclaimed_bytes=reclaimed)
+
+
+def _delete_planned(home: Home, run: RunLayout, plan: CollectPlan, kept: set[int]) -> tuple[set[int], int]:
+    """Delete what a plan lists, except of steps that are kept now; return the steps that are gone, and their size."""
+    doomed = set(plan.steps) - kept
+    objects = [entry for entry in plan.objects if is_doomed(run, entry.key, doomed)]
+    home.store.delete(entry.key for entry in objects)
+    return doomed, sum(entry.bytes for entry in objects)
 
 
 def plan_deletion(run: RunLayout, whole: Iterable[StoredCheckpoint], doomed: set[int]) -> CollectPlan:
@@ -84,18 +98,19 @@ def is_doomed(run: RunLayout, key: str, doomed: set[int]) -> bool:
     return inside and parts[1] == "checkpoints" and parts[2] in {name_checkpoint(step) for step in doomed}
 
 
-def _refuse_another_list(steps: list[int], doomed: set[int]) -> None:
-    if steps != sorted(doomed):
+def _refuse_another_list(gone: set[int], kept: set[int], doomed: set[int]) -> None:
+    """Refuse what a finished deletion does not fulfil. It may have deleted more: an earlier plan that was cut off."""
+    if kept & gone or not doomed <= gone:
         raise InvalidInput(
-            f"steps {steps} of this run were deleted, or are being deleted, and now steps {sorted(doomed)} are asked "
-            "for: the list is fixed once deletion has started"
+            f"steps {sorted(gone)} of this run were deleted, and now steps {sorted(doomed)} are to be deleted and "
+            f"{sorted(kept)} kept: the list is fixed once deletion has ended"
         )
 
 
 def _collect_run(home: Home, run: RunLayout) -> CollectResult:
-    """Delete everything below the run's prefix: run.json first, so that half a run is never adopted."""
+    """Delete everything below the run's prefix: run.json, then outcome.json, so that half a run is never taken for one."""
     objects = [entry for entry in home.store.list(run.key()) if run.owns(entry.key)]
-    objects.sort(key=lambda entry: entry.key != run.manifest)
+    objects.sort(key=lambda entry: (entry.key != run.manifest, entry.key != run.outcome))
     steps = sorted({checkpoint.manifest.step for checkpoint in list_checkpoints(home, run)})
     home.store.delete(entry.key for entry in objects)
     return CollectResult(steps=steps, reclaimed_bytes=sum(entry.bytes for entry in objects))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from atelier_contract.exit_codes import ExitCode
 from atelier_contract.inputs import TrainingInput
 from atelier_contract.layout import RunLayout
-from atelier_contract.manifests import OutcomeManifest
+from atelier_contract.manifests import OutcomeManifest, RunManifest
 from atelier_contract.progress import ProgressReport
 from atelier_contract.reasons import Reason
 from atelier_contract.roles import Role
@@ -55,7 +55,8 @@ def train(settings: TrainerSettings, asked: TrainingInput, patience: Patience, c
         for checkpoint in first_of_each_step(list_checkpoints(home, run)).values():
             reporter.add_checkpoint(to_row(checkpoint.manifest))
         before = find_document(home.store, run.outcome, OutcomeManifest)
-        if before is not None:
+        # Without run.json the outcome is a leftover of a run whose deletion was cut short.
+        if before is not None and find_document(home.store, run.manifest, RunManifest) is not None:
             return _end(reporter, _as_result(settings, before), Reason.TRAINING_COMPLETE)
         fetcher = Fetcher(settings, home, asked, patience, control.interrupted)
         try:
