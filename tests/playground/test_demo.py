@@ -14,7 +14,9 @@ from rich.console import Console
 
 from atelier_contract.layout import NamespaceLayout
 from atelier_contract.reasons import State
+from atelier_contract.training_job_status import ProgressStatus
 from atelier_playground.demo.luggage import Luggage, require_free_names
+from atelier_playground.demo.progress_bar import ProgressBar
 from atelier_playground.demo.stage import Stage
 from atelier_playground.demo.store import Store
 from atelier_playground.demo.story import Story
@@ -191,3 +193,27 @@ def test_silent_operator_ends_the_wait(api: ObjectsInMemory, store: Store, tmp_p
     story = build_story(api, store, tmp_path, Console(file=io.StringIO()))
     with pytest.raises(WaitedTooLong, match=r"Look at the operator's pod: kubectl get pods -A -l app\.kubernetes\.io"):
         story._watch({State.AWAITING_SELECTION})
+
+
+class TestProgressBar:
+    def test_pipe_gets_a_line_a_tenth(self):
+        """Without a terminal each phase and each tenth of the way is one line with loss and time left."""
+        lines: list[str] = []
+        with ProgressBar(Console(file=io.StringIO()), lines.append) as bar:
+            for step in range(101):
+                bar.show(ProgressStatus(phase="Training", step=step, total_steps=100, percent=step, loss="0.05"))
+            bar.show(ProgressStatus(phase="Checkpointing", step=100, total_steps=100, percent=100, remaining_seconds=3))
+        assert len(lines) == 12
+        assert lines[5] == f"Training      {'#' * 20}{'-' * 20} 50/100 steps  loss 0.05"
+        assert lines[-1] == f"Checkpointing {'#' * 40} 100/100 steps  3 s left"
+
+    def test_terminal_gets_a_bar(self):
+        """On a terminal nothing is said line by line: the bar itself holds loss and time left."""
+        lines: list[str] = []
+        screen = io.StringIO()
+        with ProgressBar(Console(file=screen, force_terminal=True, width=120), lines.append) as bar:
+            bar.show(
+                ProgressStatus(phase="Training", step=7, total_steps=9, percent=77, loss="0.05", remaining_seconds=4)
+            )
+        assert lines == []
+        assert "4 s left" in screen.getvalue()

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.syntax import Syntax
 from rich.table import Table
 
@@ -23,10 +22,11 @@ from atelier_contract.conditions import ConditionStatus
 from atelier_contract.layout import RunLayout
 from atelier_contract.manifests import RunManifest
 from atelier_contract.reasons import Condition, State
-from atelier_contract.training_job_status import CheckpointStatus, ModelStatus, ProgressStatus, TrainingJobStatus
+from atelier_contract.training_job_status import CheckpointStatus, ModelStatus, TrainingJobStatus
 from atelier_playground.api import Object
 from atelier_playground.cluster import CHECKOUT
 from atelier_playground.demo.luggage import BASE_MODEL_KEY, DATASET, JOB, PICTURES_KEY, Luggage
+from atelier_playground.demo.progress_bar import ProgressBar
 from atelier_playground.demo.sheet import Column, write_sheet
 from atelier_playground.demo.stage import Stage
 from atelier_playground.demo.store import Store
@@ -112,7 +112,7 @@ class Story:
         root = "/".join(part for part in (self.store.bucket_name, self.store.layout.key()) if part)
         text = _DOCUMENT.read_text().replace(_DOCUMENT_URI, f"s3://{root}/")
         self._say(f"kubectl apply -f teapot.yaml ({len(text.splitlines())} lines)")
-        self.console.print(Syntax(text, "yaml", background_color="default"))
+        self.console.print(Syntax(text, "yaml", background_color="default", word_wrap=True))
         for document in read_documents(text):
             self._luggage.create(document)
 
@@ -121,8 +121,7 @@ class Story:
     def _watch(self, goals: set[State]) -> TrainingJobStatus:
         """Show states and progress until the job is in one of the goals."""
         deadline = self.now_seconds() + _RUN_SECONDS
-        with _build_bar(self.console) as bar:
-            task = bar.add_task("", total=None, visible=False, loss="", left="")
+        with ProgressBar(self.console, self._say) as bar:
             while True:
                 status = self._read_status()
                 ready = _find_condition(status, Condition.READY)
@@ -130,7 +129,7 @@ class Story:
                 if ready is not None and ready.reason:
                     self._show_state(ready)
                 if status.progress is not None and not status.completion_time:
-                    _advance(bar, task, status.progress)
+                    bar.show(status.progress)
                 if ready is not None and ready.reason in goals:
                     return status
                 is_late = self.now_seconds() > deadline
@@ -226,30 +225,6 @@ class Story:
         """Remove what the demo brought to a cluster that is not its own; the published models stay."""
         self._luggage.take_away()
         self._say("removed the demo's objects and files; the published models stay in the store")
-
-
-def _build_bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("  {task.description:<13}"),
-        BarColumn(40),
-        TextColumn("{task.completed:.0f}/{task.total} steps"),
-        TextColumn("loss {task.fields[loss]}"),
-        TextColumn("{task.fields[left]}"),
-        console=console,
-    )
-
-
-def _advance(bar: Progress, task: TaskID, progress: ProgressStatus) -> None:
-    left = "" if progress.remaining_seconds is None else f"{progress.remaining_seconds} s left"
-    bar.update(
-        task,
-        description=progress.phase,
-        completed=progress.step,
-        total=progress.total_steps,
-        visible=True,
-        loss=progress.loss,
-        left=left,
-    )
 
 
 def _find_condition(status: TrainingJobStatus, kind: Condition) -> ConditionStatus | None:
