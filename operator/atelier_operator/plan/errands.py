@@ -1,6 +1,6 @@
 """Errands: short Jobs that are tried again, after growing pauses, until they succeed (publish and collect).
 
-Each try has its own name, made from what is to be done and the number of failures before it. So a try is never counted
+Each try has its own name, made from whom it serves, what is to be done and the number of failures before it. So a try is never counted
 twice, a try of an earlier wish is never mistaken for one of this wish, and the finished Job itself says when the next
 is due: nothing but the count is kept.
 """
@@ -24,6 +24,8 @@ from atelier_operator.plan.state import Verdict
 
 FIRST_PAUSE_SECONDS = 30.0
 LONGEST_PAUSE_SECONDS = 3600.0
+_LISTED_TRIES = 64
+"""Far more than an errand is tried in the hour that a deletion may take, however often a retry is asked for."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,14 @@ def pause_after(failures: int) -> float:
     return min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(failures - 1, 20))
 
 
+def name_tries(look: Look, role: Role, wish: str, failures: int) -> list[str]:
+    """Return the names of every try so far, the one under way or due included, oldest first; at most the last 64."""
+    return [_name(look, role, wish, number) for number in range(max(0, failures + 1 - _LISTED_TRIES), failures + 1)]
+
+
 def _name(look: Look, role: Role, wish: str, failures: int) -> str:
-    return name_errand(look.meta.name, role, digest_of([wish, failures]))
+    """Return the name of one try. It holds the object's UID: a re-created object has the same wishes, and tries anew."""
+    return name_errand(look.meta.name, role, digest_of([look.meta.uid, wish, failures]))
 
 
 def _await_next(look: Look, name: str, failures: int, before: ObservedJob | None) -> Errand:

@@ -97,10 +97,62 @@ def test_an_hour_is_enough() -> None:
     """A store that is gone for good does not hold the object: it goes, and an Event names what is left."""
     stage = being_deleted(at_selection(deleting_spec()))
     assert RELEASE not in stage.then(seconds=3599).plan.actions
-    event, release = stage.then(seconds=3601).plan.actions
+    event, *_, release = stage.then(seconds=3601).plan.actions
     assert release == RELEASE
     assert isinstance(event, EmitEvent)
     assert f"team/runs/teapot/{(stage.status.run_identity or '')[:16]}" in event.message
+
+
+def test_deletions_job_ends_before_the_object_goes() -> None:
+    """A Job that outlived its object would delete the run of one created again: it ends first, then the object goes."""
+    stage = being_deleted(at_selection(deleting_spec()))
+    job = job_of(created(stage.plan)[0], a_pod("collecting"))
+    ending = stage.with_job(job, seconds=3601)
+    assert ending.plan.actions == (DeleteJob(job.name, job.uid),)
+    assert ending.plan.look_again_seconds is not None
+    assert RELEASE in ending.then(jobs=()).plan.actions
+
+
+def test_policy_changed_during_the_deletion_ends_it() -> None:
+    """Retain, said while the data is being deleted, ends the Job that deletes it."""
+    stage = being_deleted(at_selection(deleting_spec()))
+    job = job_of(created(stage.plan)[0], a_pod("collecting"))
+    kept = stage.with_job(job).edit(deletion_policy="Retain")
+    assert kept.plan.actions == (DeleteJob(job.name, job.uid),)
+
+
+def test_pods_end_before_the_object_goes() -> None:
+    """After the hour, too, no training pod is left to write beside a run that is created again."""
+    writing = a_pod(deleted_at=later(3700))
+    stage = being_deleted(at_selection(deleting_spec())).then(seconds=3601, orphans=(writing,))
+    assert stage.plan.actions == ()
+    assert RELEASE in stage.then(orphans=()).plan.actions
+
+
+def test_job_that_cannot_end_does_not_hold_the_object_for_ever() -> None:
+    """Ten minutes after the hour the object goes, whatever is left."""
+    stage = being_deleted(at_selection(deleting_spec()))
+    job = job_of(created(stage.plan)[0], a_pod("collecting"), deleted_at=later(0))
+    assert RELEASE in stage.with_job(job, seconds=4201).plan.actions
+
+
+def test_no_input_of_a_deletion_is_left() -> None:
+    """Each try has its own ConfigMap without an owner: all of them go with the object."""
+    stage = being_deleted(at_selection(deleting_spec()))
+    first = created(stage.plan)[0]
+    second = created(stage.with_job(job_of(first, an_ended_pod(code=1), failed=True)).then(seconds=31).plan)[0]
+    tries = [DeleteConfigMap(child.config_map["metadata"]["name"]) for child in (first, second)]
+    tried = stage.with_job(job_of(first, an_ended_pod(code=1), failed=True)).then(seconds=31)
+    done = tried.with_job(job_of(second, an_ended_pod(report=a_collect_report(10)), complete=True))
+    assert done.plan.actions == (*tries, RELEASE)
+
+
+def test_deletion_of_a_recreated_object_has_a_name_of_its_own() -> None:
+    """A finished Job without an owner stays for a day: it is not in the way of the next object of this name."""
+    first = created(being_deleted(at_selection(deleting_spec())).plan)[0]
+    again = being_deleted(at_selection(deleting_spec()))
+    reborn = replace(again.view, meta=replace(again.view.meta, uid="another-uid"), jobs=())
+    assert first.job["metadata"]["name"] != created(look_at(reborn).plan)[0].job["metadata"]["name"]
 
 
 def test_terminating_namespace_is_not_held() -> None:
@@ -118,7 +170,9 @@ def test_run_that_never_started_has_nothing_to_delete() -> None:
 def test_policy_changed_to_retain_keeps_the_data() -> None:
     """The policy that holds at the deletion decides."""
     stage = at_selection(deleting_spec()).edit(deletion_policy="Retain")
-    assert being_deleted(stage).plan.actions == (RELEASE,)
+    actions = being_deleted(stage).plan.actions
+    assert actions[-1] == RELEASE
+    assert {type(action) for action in actions} == {DeleteConfigMap, SetFinalizer}
 
 
 def test_unreadable_object_is_let_go() -> None:
