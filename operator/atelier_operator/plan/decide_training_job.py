@@ -25,7 +25,7 @@ from atelier_operator.plan.names import name_ordinal
 from atelier_operator.plan.outcomes import complete, find_strays, stay_failed, take_retry
 from atelier_operator.plan.preflight import follow_preflight
 from atelier_operator.plan.rounds import close_round, is_training_asked, read_round
-from atelier_operator.plan.starting import is_pinned, refuse, start
+from atelier_operator.plan.starting import refuse, start
 from atelier_operator.plan.state import Verdict, conclude
 from atelier_operator.plan.training import (
     begin_training,
@@ -82,13 +82,23 @@ def _decide_stage(look: Look, status: TrainingJobStatus) -> Verdict:
     refused = refuse(look, status)
     if refused is not None:
         return refused
-    if look.stopping and not is_pinned(status):
-        status = complete(look, status, Reason.STOPPED_EARLY, "stopped before it started")
-        return Verdict(status, State.AWAITING_SELECTION)
     status, waiting = start(look, status)
     if waiting is not None:
+        if look.stopping and _lacks_dataset(look):
+            status = complete(look, status, Reason.STOPPED_EARLY, "stopped before it started")
+            return Verdict(status, State.AWAITING_SELECTION)
         return _pause(look, status) if look.suspended else waiting
     return _decide_started(look, status)
+
+
+def _lacks_dataset(look: Look) -> bool:
+    """Return whether the dataset is not there, or the user must mend it first.
+
+    Nothing of such a run can be in the store under an identity that is known. In every other case preflight decides:
+    an object created again, with `stop` in its manifest, finds its run there.
+    """
+    dataset = look.view.dataset
+    return dataset is None or conditions.is_true(dataset.status, Condition.STALLED)
 
 
 def _decide_started(look: Look, status: TrainingJobStatus) -> Verdict:

@@ -49,9 +49,7 @@ def decide_deletion(view: TrainingJobView, now: datetime) -> Plan:
     if view.spec is None:
         return _let_go(view, now, _leave_behind(view, "its spec cannot be read"))
     look = Look(view, view.spec, now)
-    if view.status.run_identity is None:
-        return _release(view)
-    if look.spec.deletion_policy != "Delete":
+    if look.spec.deletion_policy != "Delete" or view.status.run_identity is None:
         return _let_go(view, now, *_clear_inputs(look))
     if view.surroundings.namespace_terminating:
         return _release(view, _leave_behind(view, "its namespace is being deleted"))
@@ -85,6 +83,8 @@ def _let_go(view: TrainingJobView, now: datetime, *before: Action, writing: Sequ
 
 def _clear_inputs(look: Look) -> list[Action]:
     """Return the deletion of the ConfigMaps that nobody owns: one for each try to delete the run."""
+    if look.view.status.run_identity is None:
+        return []
     wish = digest_of(build_whole_run_input(look, look.view.status).as_json())
     tries = name_tries(look, Role.COLLECT, wish, look.view.status.failures or 0)
     return [DeleteConfigMap(name) for name in tries]

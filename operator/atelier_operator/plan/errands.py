@@ -1,8 +1,8 @@
 """Errands: short Jobs that are tried again, after growing pauses, until they succeed (publish and collect).
 
-Each try has its own name, made from whom it serves, what is to be done and the number of failures before it. So a try is never counted
-twice, a try of an earlier wish is never mistaken for one of this wish, and the finished Job itself says when the next
-is due: nothing but the count is kept.
+Each try has its own name, made from whom it serves, what is to be done and the number of failures before it. So a try
+is never counted twice, a try of an earlier wish is never mistaken for one of this wish, and the finished Job itself
+says when the next is due: nothing but the count is kept.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def name_tries(look: Look, role: Role, wish: str, failures: int) -> list[str]:
 
 
 def _name(look: Look, role: Role, wish: str, failures: int) -> str:
-    """Return the name of one try. It holds the object's UID: a re-created object has the same wishes, and tries anew."""
+    """Return the name of one try. It holds the object's UID: one created again has the same wishes."""
     return name_errand(look.meta.name, role, digest_of([look.meta.uid, wish, failures]))
 
 

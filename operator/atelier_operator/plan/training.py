@@ -113,8 +113,8 @@ def follow_training(look: Look, status: TrainingJobStatus) -> Verdict:
     if job is None:
         return begin_training(look, status)
     verdict = _follow(look, status, job)
-    # The file is written when a new generation is first seen: with the status of that look, it is on record.
-    if look.stopping and look.view.status.observed_generation != look.meta.generation and not is_over(job):
+    # Asked for at every look: one that failed must not lose it. An unchanged file is read once and never written again.
+    if look.stopping and not is_over(job) and job.deleted_at is None:
         verdict = verdict.with_actions(after=(WriteControl(job.name, ControlFile(stop=True)),))
     return verdict
 

@@ -16,6 +16,7 @@ from atelier_operator.model import DeleteJob, SetFinalizer
 from operator_builders import (
     IMAGE,
     REVISION,
+    a_condition,
     a_dataset,
     a_job,
     a_pending_pod,
@@ -250,6 +251,29 @@ def test_stop_before_training_completes_without_a_gpu() -> None:
     for stage in (waiting, checked):
         assert condition_of(stage.plan, Condition.COMPLETE).reason == Reason.STOPPED_EARLY
         assert created(stage.plan) == []
+
+
+def test_stopped_run_of_an_earlier_object_is_adopted() -> None:
+    """An object created again with `stop` in its manifest looks into the store before it says that it is over."""
+    stage = at_preflight(a_spec(stop=True))
+    assert created_names(stage.plan) == ["teapot-preflight-1"]
+    assert condition_of(stage.plan, Condition.COMPLETE).status == "False"
+    adopted = after_preflight(stage, complete=True, stopped_early=True, rows=[a_row(10)])
+    assert condition_of(adopted.plan, Condition.COMPLETE).reason == Reason.STOPPED_EARLY
+    assert [row.step for row in adopted.status.checkpoints or []] == [10]
+
+
+def test_stopped_run_waits_for_a_dataset_under_inspection() -> None:
+    """While the dataset is inspected, it cannot be told yet whether a run is in the store: nothing is claimed."""
+    stage = at_preflight(a_spec(stop=True), dataset=a_dataset(ready=False))
+    assert condition_of(stage.plan, Condition.COMPLETE).status == "False"
+
+
+def test_stop_does_not_wait_for_a_dataset_that_the_user_must_mend() -> None:
+    """A run that waits for a dataset nobody mends can still be stopped."""
+    unusable = [a_condition(Condition.READY, "False"), a_condition(Condition.STALLED)]
+    stage = at_preflight(a_spec(stop=True), dataset=a_dataset(conditions=unusable))
+    assert condition_of(stage.plan, Condition.COMPLETE).reason == Reason.STOPPED_EARLY
 
 
 def test_suspended_from_the_start_creates_nothing() -> None:

@@ -280,11 +280,14 @@ def test_slow_pod_on_a_living_node_is_waited_for(node_ready: bool | None) -> Non
     assert stage.plan.look_again_seconds is not None
 
 
-def test_stop_is_written_down_once() -> None:
-    """`stop` reaches a running pod through its control file, with the look that first sees the new generation."""
+def test_stop_is_asked_for_until_the_job_ends() -> None:
+    """`stop` reaches a running pod through its control file: no look may lose it, also one of a known generation."""
     stage = at_running().edit(stop=True)
-    assert WriteControl(TRAIN, ControlFile(stop=True)) in stage.plan.actions
-    assert stage.then(seconds=60).plan.actions == ()
+    asked = WriteControl(TRAIN, ControlFile(stop=True))
+    assert asked in stage.plan.actions
+    assert stage.then(seconds=60).plan.actions == (asked,)
+    ended = a_job(TRAIN, Role.TRAIN, an_ended_pod(report=a_train_report()), complete=True)
+    assert asked not in stage.with_job(ended).plan.actions
 
 
 def test_stop_stands_in_a_new_jobs_control_file() -> None:
