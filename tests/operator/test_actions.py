@@ -94,6 +94,25 @@ async def test_a_job_made_from_another_input_is_not_the_same(actor: Actor, clust
         await actor.perform(ONE, meta, creation())
 
 
+async def test_an_input_that_no_job_has_read_is_replaced(actor: Actor, cluster: FakeCluster, meta: Meta):
+    """An operator lost between a ConfigMap and its Job, and an input that has changed since: ours is made anew."""
+    cluster.put(CONFIG_MAPS, {"metadata": a_child("one-preflight-1", digest="earlier"), "data": {}})
+    await actor.perform(ONE, meta, creation())
+    stored = cluster.objects["configmaps", "team", "one-preflight-1"]
+    assert stored["metadata"]["annotations"][names.ANNOTATION_INPUT_DIGEST] == "d"
+    assert ("jobs", "team", "one-preflight-1") in cluster.objects
+
+
+async def test_an_input_that_a_job_reads_stays(actor: Actor, cluster: FakeCluster, meta: Meta):
+    """Nobody changes what a pod was told."""
+    cluster.put(CONFIG_MAPS, {"metadata": a_child("one-preflight-1", digest="earlier"), "data": {}})
+    cluster.put(JOBS, a_job("one-preflight-1", digest="earlier"))
+    with pytest.raises(Refused):
+        await actor.perform(ONE, meta, creation())
+    stored = cluster.objects["configmaps", "team", "one-preflight-1"]
+    assert stored["metadata"]["annotations"][names.ANNOTATION_INPUT_DIGEST] == "earlier"
+
+
 async def test_a_foreign_namesake_without_labels_is_shown(actor: Actor, cluster: FakeCluster, cache: Cache, meta: Meta):
     """No watch tells of it, so it is noted."""
     body = a_job("one-preflight-1")

@@ -121,11 +121,29 @@ class Actor:
             await self._cluster.create(resource, meta.namespace, body)
         except AlreadyExists:
             found = await self._read_after_create(resource, meta, body["metadata"]["name"])
-            if not _is_same(found, body):
+            if _is_same(found, body):
+                return
+            if not await self._replace_unused(resource, meta, body, found):
                 raise Refused(
                     f"{resource.kind} {body['metadata']['name']} exists already and is not this object's: delete it, "
                     "or use another name"
                 ) from None
+
+    async def _replace_unused(self, resource: Resource, meta: Meta, body: Json, found: Json) -> bool:
+        """Replace our own ConfigMap of an earlier input whose Job was never made; return whether that was so."""
+        name, owners = body["metadata"]["name"], [readings.read_owner_uid(m["metadata"]) for m in (body, found)]
+        if resource is not CONFIG_MAPS or owners[0] != owners[1]:
+            return False
+        with suppress(NotFound):
+            await self._cluster.read(JOBS, meta.namespace, name)
+            return False
+        with suppress(NotFound):
+            await self._cluster.delete(resource, meta.namespace, name, uid=found["metadata"]["uid"])
+        try:
+            await self._cluster.create(resource, meta.namespace, body)
+        except AlreadyExists as error:
+            raise Conflict(f"{resource.kind} {name} is being replaced: look again") from error
+        return True
 
     async def _read_after_create(self, resource: Resource, meta: Meta, name: str) -> Json:
         try:
