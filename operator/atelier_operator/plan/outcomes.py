@@ -10,11 +10,16 @@ from atelier_contract.roles import Role
 from atelier_contract.training_job_status import TrainingJobStatus
 from atelier_operator.model import DeleteJob, EmitEvent
 from atelier_operator.plan import conditions, instants
+from atelier_operator.plan.attempts import sum_seconds
 from atelier_operator.plan.look import Look, is_over
 from atelier_operator.plan.rounds import close_round
 from atelier_operator.plan.state import Verdict
 
 _RETRY_LENGTH = 64
+_NO_TIME_LEFT = (
+    "pod.deadlineSeconds is used up, so a retry cannot train: create a new TrainingJob with startFrom one of these"
+    " checkpoints, or with a longer pod.deadlineSeconds"
+)
 
 
 def complete(look: Look, status: TrainingJobStatus, reason: Reason, message: str) -> TrainingJobStatus:
@@ -51,6 +56,8 @@ def take_retry(look: Look, status: TrainingJobStatus) -> tuple[TrainingJobStatus
         return status, False
     status = status.model_copy(update={"last_handled_retry_at": asked})
     if conditions.is_true(status, Condition.FAILED):
+        if _is_spent(look, status):
+            return look.claim(status, Condition.FAILED, True, Reason.DEADLINE_EXCEEDED, _NO_TIME_LEFT), True
         status = look.claim(status, Condition.FAILED, False, Reason.AS_EXPECTED, "")
         status = look.claim(status, Condition.FINISHED, False, Reason.NOT_YET, "")
         return close_round(status.model_copy(update={"completion_time": None})), True
@@ -68,6 +75,15 @@ def find_strays(look: Look, wanted: str) -> Iterator[DeleteJob]:
     for job in (*look.own_jobs(Role.PREFLIGHT), *look.own_jobs(Role.TRAIN)):
         if job.name != wanted and not is_over(job) and job.deleted_at is None:
             yield DeleteJob(job.name, job.uid)
+
+
+def _is_spent(look: Look, status: TrainingJobStatus) -> bool:
+    """Return whether a run failed for its deadline, which it would exceed again at once."""
+    failed = conditions.find(status, Condition.FAILED)
+    limit = look.spec.pod.deadline_seconds if look.spec.pod else None
+    if failed is None or failed.reason != Reason.DEADLINE_EXCEEDED or limit is None:
+        return False
+    return sum_seconds(look, status) >= limit
 
 
 def _end(look: Look, status: TrainingJobStatus, reason: Reason) -> TrainingJobStatus:

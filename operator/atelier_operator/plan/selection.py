@@ -72,6 +72,12 @@ def _judge(
             " none, delete this TrainingJob with spec.deletionPolicy: Delete"
         )
         return False, Reason.EMPTY_SELECTION, message
+    if finalize and conditions.is_true(status, Condition.FAILED):
+        message = (
+            "a failed run is not finalized, nothing of it is published or deleted: mend what Failed names and request a"
+            " retry, or create a new TrainingJob with startFrom one of these checkpoints"
+        )
+        return False, Reason.NOT_YET, message
     unknown = _find_unknown(status, names)
     if unknown:
         there = [row.name for row in status.checkpoints or [] if row.state not in GONE]

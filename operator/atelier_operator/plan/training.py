@@ -144,7 +144,8 @@ def _follow(look: Look, status: TrainingJobStatus, job: ObservedJob) -> Verdict:
     spent = sum_seconds(look, status)
     if limit is not None and spent >= limit:
         message = f"training took longer than pod.deadlineSeconds ({limit} s) in all; its checkpoints are kept"
-        return fail(look, status, Reason.DEADLINE_EXCEEDED, message)
+        # Closed here: the pod is deleted next, and with it would go how long it ran.
+        return fail(look, close_attempts(look, status, Reason.DEADLINE_EXCEEDED), Reason.DEADLINE_EXCEEDED, message)
     verdict = _follow_pod(look, status, job)
     waits = [verdict.look_again_seconds, start_seconds]
     if limit is not None and active_pod(job) is not None:

@@ -17,10 +17,12 @@ from atelier_operator.plan.errands import pause_after
 from operator_builders import (
     NOW,
     a_collect_report,
+    a_job,
     a_pod,
     a_publish_report,
     a_report,
     a_spec,
+    a_train_report,
     an_ended_pod,
     condition_of,
     created,
@@ -70,6 +72,17 @@ def test_selection_is_marked_and_waits_for_finalize() -> None:
     assert states(stage)[20] == "Selected"
     assert stage.status.kept == "1/10"
     assert condition_of(stage.plan, Condition.SELECTION_VALID).status == "True"
+    assert created(stage.plan) == []
+
+
+def test_failed_run_is_not_finalized_and_says_so() -> None:
+    """Finalizing a failed run does nothing, and SelectionValid tells what to do instead."""
+    job = a_job("teapot-train-1", Role.TRAIN, an_ended_pod(code=14, report=a_train_report()), failed=True)
+    stage = at_running().with_job(job).edit(selection=choose(20))
+    valid = condition_of(stage.plan, Condition.SELECTION_VALID)
+    assert valid.status == "False"
+    assert "retry" in valid.message
+    assert "startFrom" in valid.message
     assert created(stage.plan) == []
 
 

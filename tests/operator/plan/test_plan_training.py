@@ -179,6 +179,17 @@ def test_deadline_counts_all_attempts() -> None:
     assert condition_of(over.plan, Condition.FAILED).reason == Reason.DEADLINE_EXCEEDED
 
 
+def test_retry_without_time_left_is_answered() -> None:
+    """A run over its deadline would exceed it again at once: it is told so, once, and no GPU is asked for."""
+    spec = a_spec(pod={"deadlineSeconds": 100})
+    over = at_training(spec).with_job(a_job(TRAIN, Role.TRAIN, a_pod(started_at=NOW)), seconds=101)
+    asked = retry(over.then(jobs=()))
+    assert created(asked.plan) == []
+    assert condition_of(asked.plan, Condition.FAILED).reason == Reason.DEADLINE_EXCEEDED
+    assert "startFrom" in condition_of(asked.plan, Condition.READY).message
+    assert created(asked.then(seconds=60).plan) == []
+
+
 def test_completed_job_without_words_is_read_from_the_store() -> None:
     """A run that ended while the operator was away is found by the next preflight, and no GPU is asked for."""
     job = a_job(TRAIN, Role.TRAIN, complete=True)
