@@ -263,6 +263,54 @@ class TestCollect:
         assert [stored.manifest.step for stored in list_checkpoints(home, run)] == [4]
         assert not [key for key in tenant.listing() if "/checkpoints/" in key and "step-000004/" not in key]
 
+    @pytest.mark.parametrize(
+        ("kept", "gone"),
+        [
+            ([4], [0, 2, 6]),
+            ([6], [0, 2, 4]),
+            ([4, 6], [0, 2]),
+            ([2, 6], [0, 4]),
+        ],
+        ids=["the same", "another", "one more", "all of the rest"],
+    )
+    @pytest.mark.parametrize("deletions", [0, 1, 2])
+    def test_another_choice_after_a_torn_deletion(
+        self,
+        tenant: Tenant,
+        run: RunLayout,
+        monkeypatch: pytest.MonkeyPatch,
+        *,
+        kept: list[int],
+        gone: list[int],
+        deletions: int,
+    ) -> None:
+        """A job that was created anew after a deletion was cut off chooses among what is left; the rest goes."""
+        chosen = {step: choose(tenant, run, step)[0] for step in (0, 2, 4, 6)}
+        publish(tenant, [chosen[4]])
+        kind = type(tenant.store)
+        delete = kind.delete
+
+        def die_in_the_middle(store: Store, keys: Iterable[str]) -> None:
+            delete(store, list(keys)[:deletions])
+            raise RuntimeError("the node is gone")
+
+        monkeypatch.setattr(kind, "delete", die_in_the_middle)
+        assert collect(tenant, [chosen[4]], [chosen[step] for step in (0, 2, 6)]).exit_code == ExitCode.BUG
+        monkeypatch.undo()
+        home = Home(tenant.store, tenant.layout)
+        left = [stored.manifest.step for stored in list_checkpoints(home, run)]
+        selection, doomed = [chosen[step] for step in kept], [chosen[s] for s in left if s not in kept]
+        publish(tenant, selection)
+        first = collect(tenant, selection, doomed)
+        assert first.exit_code == ExitCode.DONE, first.report.message
+        assert [stored.manifest.step for stored in list_checkpoints(home, run)] == kept
+        assert {key.split("/checkpoints/")[1][:11] for key in tenant.listing() if "/checkpoints/" in key} == {
+            f"step-{step:06d}" for step in kept
+        }
+        assert first.report.collect is not None
+        assert first.report.collect.steps == gone
+        assert collect(tenant, selection, doomed).report == first.report
+
     def test_tombstone(self, tenant: Tenant, run: RunLayout) -> None:
         """final.json tells what was published where, and what was deleted; the plan is gone."""
         kept, deleted = choose(tenant, run, 4), choose(tenant, run, 0, 2, 6)
