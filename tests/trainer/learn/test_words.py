@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -23,6 +24,22 @@ from learning import TEAPOTS, read_pictures
 def test_the_trigger_is_put_before_a_text_that_lacks_it(text: str, expected: str) -> None:
     """A prefix, a comma and the caption; the prefix alone for an empty one; nothing where it is there already."""
     assert put_trigger("TKXW", text) == expected
+
+
+@pytest.mark.parametrize(
+    ("trigger", "text", "is_there"),
+    [
+        ("art", "a party", False),
+        ("art", "art, a party", True),
+        ("art", "modern art.", True),
+        ("<tkxw>", "a <tkxw> on a table", True),
+        ("<tkxw>", "<tkxw>", True),
+        ("a+b", "an aab", False),
+    ],
+)
+def test_a_trigger_is_there_only_as_a_whole_word(trigger: str, text: str, is_there: bool) -> None:
+    """Letters inside another word are not the trigger, and its signs mean themselves."""
+    assert put_trigger(trigger, text) == (text if is_there else f"{trigger}, {text}")
 
 
 def test_no_trigger_leaves_captions_alone() -> None:
@@ -119,6 +136,21 @@ def test_transparent_parts_are_white(tmp_path: Path) -> None:
     """What a cut-out picture does not show is white, not whatever colour hides there."""
     Image.new("RGBA", (64, 64), (255, 0, 0, 0)).save(tmp_path / "cut.png")
     assert read_pixels(tmp_path / "cut.png", (64, 64), flip=False).eq(1).all()
+
+
+@pytest.mark.parametrize("level", [0, 32768, 65535])
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_deep_greyscale_keeps_its_levels(tmp_path: Path, suffix: str, level: int) -> None:
+    """Sixteen bits of grey become eight by proportion: half of the range is half bright, not white."""
+    Image.fromarray(np.full((64, 64), level, dtype=np.uint16)).save(tmp_path / f"deep.{suffix}")
+    pixels = read_pixels(tmp_path / f"deep.{suffix}", (64, 64), flip=False)
+    assert (pixels - (level / 65535 * 2 - 1)).abs().max() < 1 / 127
+
+
+def test_whole_numbers_of_grey_keep_their_levels(tmp_path: Path) -> None:
+    """Sixteen bits that are kept in 32 are read alike."""
+    Image.fromarray(np.full((64, 64), 32768, dtype=np.int32)).save(tmp_path / "deep.tif")
+    assert read_pixels(tmp_path / "deep.tif", (64, 64), flip=False).abs().max() < 1 / 127
 
 
 def test_a_mirrored_picture_is_mirrored(tmp_path: Path) -> None:

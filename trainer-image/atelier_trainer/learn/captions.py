@@ -5,6 +5,7 @@ In: captions as the dataset has them. Out: the text that the encoders read. Pure
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 PHRASINGS = (
@@ -34,11 +35,11 @@ placeholder varies, so that its vectors carry the concept and not the sentence. 
 
 
 def put_trigger(trigger: str, text: str) -> str:
-    """Return the text with the trigger before it, unless the text holds it already.
+    """Return the text with the trigger before it, unless the text holds it already as a word of its own.
 
-    `TKXW` and `a teapot` give `TKXW, a teapot`; an empty text gives the trigger alone.
+    `TKXW` and `a teapot` give `TKXW, a teapot`; an empty text gives the trigger alone. `art` is not in `a party`.
     """
-    if not trigger or trigger in text:
+    if not trigger or re.search(rf"(?<!\w){re.escape(trigger)}(?!\w)", text):
         return text
     return f"{trigger}, {text}" if text else trigger
 

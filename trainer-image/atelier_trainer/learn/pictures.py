@@ -20,6 +20,10 @@ THUMBNAIL_PX = 16
 EXIF_ORIENTATION = 0x0112
 TURNED = (5, 6, 7, 8)
 """EXIF orientations that swap width and height (EXIF 2.3, tag Orientation)."""
+DEEP_GREY = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+"""Pillow's modes of greyscale with 16 bits. It converts them to RGB by cutting off at 255, which is all white."""
+LEVELS_16_TO_8 = 257
+"""65535 / 255: maps white on white and black on black."""
 
 Shape = tuple[int, int]
 """Width and height in pixels."""
@@ -69,6 +73,9 @@ def _upright(picture: Image.Image, path: Path) -> Image.Image:
         turned = ImageOps.exif_transpose(picture)
     except OSError as error:
         raise DatasetUnusable(f"{path.name} is cut off or damaged: inspect the dataset again") from error
+    if turned.mode in DEEP_GREY:
+        levels = np.asarray(turned).clip(0, 255 * LEVELS_16_TO_8) / LEVELS_16_TO_8
+        turned = Image.fromarray(levels.round().astype(np.uint8))
     if "A" not in turned.getbands() and "transparency" not in turned.info:
         return turned.convert("RGB")
     layered = turned.convert("RGBA")
