@@ -18,7 +18,7 @@ from atelier_trainer.learn.optimizer import build_optimizer
 from atelier_trainer.learn.state import read_state
 from atelier_trainer.learn.tensor_files import digest_tensors, write_tensors
 from atelier_trainer.records import LocalState
-from learning import BASE_MODEL
+from learning import BASE_MODEL, build_settings
 from learning_results import Finished, build_on, load_family, predict
 
 READER = Path(__file__).parents[2] / "support" / "read_published.py"
@@ -128,6 +128,20 @@ def test_invokeai_recognises_a_concept_model(adapted: Finished) -> None:
     widths = {t.shape[1] for n, t in tensors.items() if re.search(r"_attn2_to_[kv]\.lora_down\.weight$", n)}
     assert widths == {768}
     assert all(t.dtype == torch.float32 for t in tensors.values())
+
+
+def test_invokeai_measures_a_file_with_convolutions_by_its_text_width(tmp_path: Path) -> None:
+    """InvokeAI takes the family from the first layer in the file that reads text, or else the time's embedding.
+
+    Its rule (`lora_token_vector_length`) is a first hit in the order of the file; where the text encoder is trained too
+    that comes first, so here it is frozen.
+    """
+    method = build_on(load_family(), build_settings(conceptModel={"targets": "attentionMlpConv"}))
+    write_tensors(tmp_path / "file", method.export(), {})
+    tensors = load_file(tmp_path / "file")
+    assert any("_resnets_0_conv1." in name for name in tensors)
+    hits = [name for name in tensors if re.search(r"_attn2_to_[kv]\.lora_down|time_emb_proj\.lora_down", name)]
+    assert tensors[hits[0]].shape[1] == 768
 
 
 A1111_NAMES = (

@@ -30,7 +30,9 @@ from atelier_trainer.learn.run import build_wording
 ADAPTER = "atelier"
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 MLP = ("ff.net.0.proj", "ff.net.2", "proj_in", "proj_out")
-CONVOLUTION = ("conv1", "conv2", "conv_shortcut", "time_emb_proj", "downsamplers.0.conv", "upsamplers.0.conv")
+CONVOLUTION = ("conv1", "conv2", "conv_shortcut", "downsamplers.0.conv", "upsamplers.0.conv")
+"""Layers that convolve, and they alone: a file with time_emb_proj in it is measured by that layer's width in InvokeAI,
+which then takes it for another family's."""
 DENOISER_TARGETS: dict[Targets, tuple[str, ...]] = {
     "attention": ATTENTION,
     "attentionMlp": ATTENTION + MLP,  # what kohya sd-scripts adapts by default: every layer of a transformer block
