@@ -179,6 +179,7 @@ async def measure(plane: ControlPlane, operator: Operator, jobs: int) -> dict[st
         await wait_until_quiet(web, operator)
         before, cpu_before = await count_writes(web, operator), read_cpu_seconds(operator.pid)
         burst = {f"burst-{number}" for number in range(jobs)}
+        busy = os.getloadavg()[0]
         started_at = time.monotonic()
         await create_all(cluster, seen, sorted(burst))
         created_at = time.monotonic()
@@ -193,6 +194,7 @@ async def measure(plane: ControlPlane, operator: Operator, jobs: int) -> dict[st
     reactions, quiet = seen.reactions(burst), seen.reactions(alone)
     return {
         "jobs": jobs,
+        "load_average_before": round(busy, 1),
         "seconds_to_create": round(created_at - started_at, 2),
         "seconds_to_all_children": round(all_at - started_at, 2),
         "reaction_p50_seconds": round(percentile(reactions, 50), 3),
