@@ -32,6 +32,7 @@ class Spec(BaseModel):
         populate_by_name=True,
         extra="forbid",
         frozen=True,
+        hide_input_in_errors=True,  # errors are logged, and values can be captions
         use_attribute_docstrings=True,
     )
 

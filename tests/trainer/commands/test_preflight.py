@@ -259,6 +259,45 @@ def test_bad_base_model(volume_tenant: Tenant, asked: TrainingInput, tmp_path: P
     assert words in ending.report.message
 
 
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("unet/config.json", "unet/config.json at "),
+        ("scheduler/scheduler_config.json", "scheduler/scheduler_config.json at "),
+        ("vae/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors at "),
+        ("unet/keep.dat", None),
+    ],
+)
+def test_empty_files_of_a_base_model(s3_tenant: Tenant, tmp_path: Path, path: str, words: str | None) -> None:
+    """A bucket has no part of an empty file to give: a needed one is named, another one does not matter."""
+    asked = s3_tenant.training_input(put_teapots(s3_tenant), UPLOAD)
+    folder = tmp_path / "model"
+    shutil.copytree(BASE_MODEL, folder)
+    (folder / path).write_bytes(b"")
+    s3_tenant.put_folder(folder, "base-models", "hollow")
+    ending = check(s3_tenant, asked, base_model=base_at("base-models/hollow"))
+    if words is None:
+        assert ending.exit_code == ExitCode.DONE, ending.report.message
+    else:
+        assert (ending.exit_code, words in ending.report.message) == (ExitCode.BASE_MODEL_UNUSABLE, True)
+        assert "is empty: upload it again" in ending.report.message
+
+
+def test_captions_of_a_broken_revision_reach_no_log(
+    volume_tenant: Tenant, asked: TrainingInput, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A revision that cannot be read is explained by place and reason; its captions stay out of log and last words."""
+    key = volume_tenant.layout.revision("teapots", asked.dataset.revision)
+    broken = json.loads(volume_tenant.store.read(key))
+    broken["items"][0] = {"path": "a.png", "caption": "my secret teapot", "bytes": -1}
+    volume_tenant.store.delete([key])
+    volume_tenant.store.write(key, json.dumps(broken).encode())
+    ending = check(volume_tenant, asked)
+    assert "items.0.bytes" in ending.report.message
+    assert "DatasetRevision" in caplog.text
+    assert "secret" not in caplog.text + ending.report.message
+
+
 def test_sharded_weights_are_whole(volume_tenant: Tenant, asked: TrainingInput, tmp_path: Path) -> None:
     """Weights in several files are found by their index, and a missing one is named."""
     folder = tmp_path / "model"

@@ -74,6 +74,8 @@ def check_base_model(folder: Folder, architecture: Architecture) -> BaseModelFac
         weights += [file for file in found if file.path.endswith(".safetensors")]
     if "model_index.json" in files:
         needed["model_index.json"] = files["model_index.json"]
+    for file in needed.values():
+        _refuse_empty(folder, file)
     parameters = _check_weights(folder, weights, architecture)
     return BaseModelFacts(
         files=tuple(needed[path] for path in sorted(needed)),
@@ -95,7 +97,10 @@ def _refuse_pickles(folder: Folder, files: Mapping[str, SourceFile]) -> None:
                 f"{file.path} at {folder.address} holds pickled weights, which can run code when loaded: remove it, "
                 "and upload the weights as safetensors"
             )
-        if suffix not in {".json", ".txt", ".md"} and is_pickle(folder.shelf.read(file.key, 0, HEAD_BYTES)):
+        # An empty file has no part that a bucket would give (416), and is no pickle.
+        if suffix in {".json", ".txt", ".md"} or not file.bytes:
+            continue
+        if is_pickle(folder.shelf.read(file.key, 0, HEAD_BYTES)):
             raise BaseModelUnusable(
                 f"{file.path} at {folder.address} holds pickled weights under another name, which can run code when "
                 "loaded: remove it, and upload the weights as safetensors"
@@ -183,11 +188,17 @@ def _check_weights(folder: Folder, weights: list[SourceFile], architecture: Arch
 
 
 def _read_config(folder: Folder, file: SourceFile) -> dict[str, Any]:
+    _refuse_empty(folder, file)
     try:
         config = json.loads(folder.shelf.read(file.key, 0, min(file.bytes, MAX_CONFIG_BYTES)))
     except ValueError as error:
         raise BaseModelUnusable(f"{file.path} at {folder.address} is not JSON: upload it again") from error
     return config if isinstance(config, dict) else {}
+
+
+def _refuse_empty(folder: Folder, file: SourceFile) -> None:
+    if not file.bytes:
+        raise BaseModelUnusable(f"{file.path} at {folder.address} is empty: upload it again")
 
 
 def _missing(folder: Folder, what: str) -> BaseModelUnusable:

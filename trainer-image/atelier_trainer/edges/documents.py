@@ -47,7 +47,8 @@ def parse_document(data: bytes, kind: type[Kind], where: str) -> Kind:
     except ValidationError as error:
         fault = error.errors(include_input=False, include_url=False)[0]
         place = ".".join(str(part) for part in fault["loc"]) or "the document"
+        # Not chained: whoever logs the cause would log the values with it, and a revision's are captions.
         raise InvalidInput(
             f"{where} is not a {kind.__name__} that this release reads ({place}: {fault['msg']}): "
             "use a trainer image of the release that wrote it, or a newer one"
-        ) from error
+        ) from None
