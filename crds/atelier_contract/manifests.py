@@ -100,6 +100,8 @@ class StateManifest(Document):
     step: Annotated[int, Field(ge=0)]
     run_identity: str
     files: list[FileEntry]
+    exact: bool = True
+    """False: some attempt up to this step computed otherwise than the first, so nothing that follows is exact."""
 
 
 class DatasetItem(Report):
@@ -159,6 +161,8 @@ class RunManifest(Document):
     settings: Settings
     base_model_digest: Sha256
     """sha256 over names and digests of the base model's files; resuming on another is refused."""
+    start_from_sha256: Sha256 | None = None
+    """Of the model file that the run started from; None: it started from nothing, or an older release began it."""
     prompts: list[str]
     """Prompts of the sample pictures, trigger included."""
     held_out: list[Sha256]

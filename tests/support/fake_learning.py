@@ -102,6 +102,7 @@ def build_run(workspace: Workspace) -> RunManifest:
         architecture=asked.base_model.architecture,
         settings=asked.settings,
         base_model_digest=workspace.base_model_digest,
+        start_from_sha256=workspace.start_from_sha256,
         prompts=["TKXW"],
         held_out=[],
     )

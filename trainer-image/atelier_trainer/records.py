@@ -64,7 +64,9 @@ class Workspace:
     checkpoints: tuple[LocalCheckpoint, ...] = field(default=())
     """Checkpoints whole in the store; the first whole manifest of a step wins."""
     start_from: Path | None = None
-    """Model file (.safetensors) to start from."""
+    """Model file (.safetensors) to start from; None where there is a state."""
+    start_from_sha256: str | None = None
+    """Of that file."""
 
 
 class Recorder(Protocol):

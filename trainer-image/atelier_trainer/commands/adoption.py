@@ -7,6 +7,7 @@ brings another trainer image and so another identity, and must not train anew fo
 from __future__ import annotations
 
 from atelier_contract.inputs import StartFromInput, TrainingInput
+from atelier_contract.manifests import RunManifest
 from atelier_trainer.edges.home import Home
 from atelier_trainer.edges.runs import EarlierRun, first_of_each_step, list_checkpoints, list_runs
 from atelier_trainer.errors import InvalidInput
@@ -28,11 +29,17 @@ def find_own_run(home: Home, asked: TrainingInput) -> EarlierRun | None:
     return by_worth[0] if by_worth else None
 
 
-def find_start(home: Home, asked: TrainingInput, start: StartFromInput) -> tuple[str, str]:
-    """Return key and sha256 of the model file that a run starts from.
+def find_start(home: Home, asked: TrainingInput, start: StartFromInput, begun: RunManifest | None) -> tuple[str, str]:
+    """Return key and sha256 of the model file that a run starts from. Only a run without a state needs it.
+
+    Args:
+        home: the store.
+        asked: the run.
+        start: what it starts from.
+        begun: its run.json, where an earlier attempt began it.
 
     Raises:
-        InvalidInput: there is no such checkpoint, or it is of another type or architecture.
+        InvalidInput: there is no such checkpoint, it is of another type or architecture, or not the one begun with.
     """
     for run in list_runs(home, start.job):
         for checkpoint in first_of_each_step(list_checkpoints(home, run.layout)).values():
@@ -44,8 +51,18 @@ def find_start(home: Home, asked: TrainingInput, start: StartFromInput) -> tuple
                         f"{asked.base_model.architecture}: start from a job of the same type and architecture"
                     )
                 file = checkpoint.manifest.files[0]
+                _refuse_other_start(file.sha256, begun, start)
                 return checkpoint.key(file.name), file.sha256
     raise InvalidInput(
         f"startFrom: checkpoint {start.checkpoint} of {start.job} is not in the store: name one that kubectl atelier "
         f"checkpoints {start.job} lists (what was not selected is deleted when a job is finalized)"
     )
+
+
+def _refuse_other_start(sha256: str, begun: RunManifest | None, start: StartFromInput) -> None:
+    begun_with = begun.start_from_sha256 if begun else None
+    if begun_with not in {None, sha256}:
+        raise InvalidInput(
+            f"startFrom: checkpoint {start.checkpoint} of {start.job} is another file than this run began with, and no "
+            "state is left to go on from: train anew with another runId"
+        )

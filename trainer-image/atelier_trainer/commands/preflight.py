@@ -22,7 +22,7 @@ from atelier_trainer.edges.documents import read_document
 from atelier_trainer.edges.home import Home, open_home
 from atelier_trainer.edges.parallel import map_at_once
 from atelier_trainer.edges.patience import Patience
-from atelier_trainer.edges.runs import EarlierRun, first_of_each_step, list_checkpoints, to_row
+from atelier_trainer.edges.runs import EarlierRun, first_of_each_step, list_checkpoints, list_states, to_row
 from atelier_trainer.edges.sources import Folder, UploadedDataset, open_base_model, open_dataset
 from atelier_trainer.errors import (
     BaseModelUnusable,
@@ -51,12 +51,15 @@ def preflight(settings: TrainerSettings, asked: TrainingInput, patience: Patienc
     home = open_home(settings, asked.store, patience)
     found = find_own_run(home, asked)
     if found is not None and found.outcome is not None:
+        if found.final is None:  # what is finalized was published already, whatever became of its base model
+            folder = open_base_model(settings, home, asked.base_model)
+            _check_same_base(folder, check_base_model(folder, asked.base_model.architecture), found)
         return _adopt(home, found)
     revision = read_revision(home, asked)
     _check_captions(asked, revision)
     _check_pictures(settings, home, asked, revision, patience)
-    if asked.start_from is not None:
-        find_start(home, asked, asked.start_from)
+    if asked.start_from is not None and not (found and list_states(home, found.layout)):
+        find_start(home, asked, asked.start_from, found.manifest if found else None)
     folder = open_base_model(settings, home, asked.base_model)
     facts = check_base_model(folder, asked.base_model.architecture)
     if found is not None:

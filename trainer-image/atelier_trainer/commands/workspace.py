@@ -50,6 +50,9 @@ class Fetcher:
         manifest = find_document(store, run.manifest, RunManifest)
         checkpoints = first_of_each_step(list_checkpoints(self.home, run)).values()
         base_model, digest = self._fetch_base_model(manifest)
+        state = self._fetch_state(run)
+        # A state holds the weights: what the run started from may have been collected since.
+        start, start_sha256 = self._fetch_start(manifest) if state is None else (None, None)
         scratch = self._folder("work")
         return Workspace(
             input=self.asked,
@@ -60,9 +63,10 @@ class Fetcher:
             scratch=scratch,
             run=manifest,
             execution=find_document(store, run.execution, ExecutionManifest),
-            state=self._fetch_state(run),
+            state=state,
             checkpoints=tuple(_as_local(checkpoint) for checkpoint in checkpoints),
-            start_from=self._fetch_start(),
+            start_from=start,
+            start_from_sha256=start_sha256,
         )
 
     def _fetch_pictures(self) -> tuple[Picture, ...]:
@@ -109,14 +113,14 @@ class Fetcher:
                 return LocalState(folder, stored.manifest)
         return None
 
-    def _fetch_start(self) -> Path | None:
+    def _fetch_start(self, begun: RunManifest | None) -> tuple[Path | None, str | None]:
         if self.asked.start_from is None:
-            return None
-        key, sha256 = find_start(self.home, self.asked, self.asked.start_from)
+            return None, None
+        key, sha256 = find_start(self.home, self.asked, self.asked.start_from, begun)
         path = self._folder("start") / PurePosixPath(key).name
         if self._fetch(self.home.store, key, path) != sha256:
             raise ObjectMissing(f"{key} is not what its checkpoint's manifest lists")
-        return path
+        return path, sha256
 
     def _fetch(self, shelf: Shelf, key: str, path: Path) -> str:
         if self.is_terminated():

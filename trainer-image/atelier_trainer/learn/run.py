@@ -68,6 +68,7 @@ def resolve_run(workspace: Workspace) -> RunManifest:
         architecture=told.base_model.architecture,
         settings=told.settings,
         base_model_digest=workspace.base_model_digest,
+        start_from_sha256=workspace.start_from_sha256,
         prompts=_choose_prompts(workspace.pictures, told.settings),
         held_out=held_out,
     )
