@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from atelier_trainer.learn.assembly import Batch
+from atelier_trainer.learn.gradients import GradientComputer
+from atelier_trainer.records import LocalState
 from learning import ScriptedControl, build_workspace
 from learning_results import Finished, run
 
@@ -56,3 +60,31 @@ def test_the_cadence_of_checkpoints_changes_nothing(whole: Finished, tmp_path: P
     often = run(tmp_path / "often", workspace=build_workspace(tmp_path / "often", settings))
     assert sorted(often.recorder.checkpoints) == [0, 1, 2, 3, 4, 5, 6]
     assert_equal_ends(whole, often)
+
+
+def test_a_shortage_after_the_record_is_not_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory that runs short once execution.json is written makes the attempt inexact, and its later states tell so."""
+    accumulate = GradientComputer._accumulate
+
+    def run_short(computer: GradientComputer, batch: Batch, step: int) -> torch.Tensor:
+        if step >= 3 and computer.micro_batch > 2:
+            raise torch.OutOfMemoryError("as CUDA says it")
+        return accumulate(computer, batch, step)
+
+    monkeypatch.setattr(GradientComputer, "_accumulate", run_short)
+    ended = run(tmp_path / "a")
+    assert ended.recorder.execution is not None
+    assert (ended.recorder.execution.micro_batch, ended.outcome.exact) == (4, False)
+    assert [ended.recorder.states[step][1].exact for step in (3, 6)] == [True, False]
+    assert (
+        "not exact: memory suffices for 2 pictures at a time, fewer than at first" in ended.reports.reports[-1].warnings
+    )
+
+
+def test_what_was_inexact_stays_inexact(concept_run: Finished, tmp_path: Path) -> None:
+    """An attempt that computes as the first did is not exact when the state it goes on from was not."""
+    again = concept_run.recorder.resume(build_workspace(tmp_path / "b", concept_run.settings), state=6)
+    assert again.state is not None
+    state = LocalState(again.state.folder, again.state.manifest.model_copy(update={"exact": False}))
+    resumed = run(tmp_path, workspace=replace(again, state=state), recorder=concept_run.recorder)
+    assert (concept_run.outcome.exact, resumed.outcome.exact) == (True, False)

@@ -42,6 +42,16 @@ def test_a_base_model_without_a_part_is_refused(tmp_path: Path) -> None:
     assert refused.value.exit_code == ExitCode.BASE_MODEL_UNUSABLE
 
 
+def test_a_base_model_that_does_not_load_begins_no_run(tmp_path: Path) -> None:
+    """run.json is not recorded before the base model has loaded: the mended one would be refused as another."""
+    shutil.copytree(BASE_MODEL, tmp_path / "base", ignore=shutil.ignore_patterns("vae"))
+    recorder = FolderRecorder()
+    workspace = build_workspace(tmp_path / "a", build_settings(), base_model=tmp_path / "base")
+    with pytest.raises(BaseModelUnusable):
+        run(tmp_path, workspace=workspace, recorder=recorder)
+    assert recorder.run is None
+
+
 def test_pickled_weights_are_not_read(tmp_path: Path) -> None:
     """A UNet that lies there only as a pickle is as good as missing."""
     shutil.copytree(BASE_MODEL, tmp_path / "base")

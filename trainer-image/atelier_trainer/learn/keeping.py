@@ -45,7 +45,8 @@ class Keeper:
         """Start the clock of states."""
         self._state_step = self.progress.from_step
         self._state_time = self.clock()
-        self._has_recorded = False
+        self._micro_batch = self.execution.manifest.micro_batch
+        self._is_settled = not self.execution.is_first
 
     def keep_due(self, step: int) -> None:
         """Keep whatever is due after a step, or at the start of an attempt."""
@@ -69,8 +70,8 @@ class Keeper:
         if not all(bool(torch.isfinite(parameter).all()) for parameter in parameters.values()):
             raise Diverged(f"weights are no longer finite at step {step}: lower spec.learningRate")
         folder = self.scratch / "states" / name_checkpoint(step)
-        identity = self.writer.told.run_identity
-        manifest = write_state(folder, step, parameters, self.optimizer, losses, run_identity=identity)
+        identity, exact = self.writer.told.run_identity, self.progress.exact
+        manifest = write_state(folder, step, parameters, self.optimizer, losses, run_identity=identity, exact=exact)
         self.recorder.record_state(folder, manifest)
         self._state_step, self._state_time = step, self.clock()
 
@@ -89,19 +90,18 @@ class Keeper:
         self.progress.enter("Training")
 
     def _settle_execution(self) -> None:
-        """Record how the first attempt computes, or notice that this one could not go on as the first did.
+        """Record how the first attempt computes, or notice that the steps since could not go on as recorded.
 
         It is done before a state is written, not at the start: only then is it known which micro-batch fits, and only a
-        state makes it matter.
+        state makes it matter. Memory may run short later, in the first attempt too.
         """
-        manifest = self.execution.manifest
-        if manifest.micro_batch != self.gradients.micro_batch:
-            size = self.gradients.micro_batch
+        size = self.gradients.micro_batch
+        if self._is_settled and size != self._micro_batch:
+            self.progress.exact = False
+            self.progress.warn(f"not exact: memory suffices for {size} pictures at a time, fewer than at first")
+        self._micro_batch = size
+        if not self._is_settled:
             accumulation = -(-self.writer.settings.batch_size // size)
-            manifest = manifest.model_copy(update={"micro_batch": size, "accumulation": accumulation})
-            if not self.execution.is_first:
-                self.progress.exact = False
-                self.progress.warn(f"not exact: memory suffices for {size} pictures at a time, fewer than at first")
-        if self.execution.is_first and not self._has_recorded:
-            self.recorder.record_execution(manifest)
-            self._has_recorded = True
+            fitting = {"micro_batch": size, "accumulation": accumulation}
+            self.recorder.record_execution(self.execution.manifest.model_copy(update=fitting))
+            self._is_settled = True

@@ -53,14 +53,14 @@ def prepare(
         Interrupted: by `pause`.
     """
     run = resolve_run(workspace)
-    if workspace.run is None:
-        recorder.record_run(run)
     sides = choose_sides(workspace.pictures, run.held_out)
     how = execution.manifest
     dtype = torch.bfloat16 if how.precision == "bfloat16" else torch.float32
     family = load_family(run.architecture, workspace.base_model, torch.device(how.device), dtype, how.layout)
     draws = Draws(run.settings.seed)
     method = build_method(family, run.settings, draws)
+    if workspace.run is None:  # only now: a base model that does not load must not be what the run is pinned to
+        recorder.record_run(run)
     encoder = PromptEncoder(family, method)
     shapes = assign_shapes(
         [read_size(p.path) for p in sides.training], run.settings.resolution, run.settings.batch_size

@@ -37,8 +37,9 @@ def write_state(
     losses: list[float],
     *,
     run_identity: str,
+    exact: bool,
 ) -> StateManifest:
-    """Write a state's files into a new folder and return its manifest."""
+    """Write a state's files into a new folder and return its manifest; `exact`: whether all steps so far were."""
     folder.mkdir(parents=True)
     weights = {name: p.detach().to("cpu", torch.float32, copy=True) for name, p in parameters.items()}
     moments, numbers = split_state(optimizer)
@@ -46,7 +47,7 @@ def write_state(
     write_tensors(folder / MOMENTS, moments, {})
     (folder / NUMBERS).write_text(json.dumps({"optimizer": numbers, "losses": losses, "step": step}, sort_keys=True))
     files = [FileEntry(**describe_file(folder, name)) for name in (WEIGHTS, MOMENTS, NUMBERS)]
-    return StateManifest(step=step, run_identity=run_identity, files=files)
+    return StateManifest(step=step, run_identity=run_identity, files=files, exact=exact)
 
 
 def read_state(

@@ -152,6 +152,9 @@ def _build_progress(
     )
     for sentence in execution.differences:
         progress.warn(sentence)
+    if workspace.state is not None and not workspace.state.manifest.exact:
+        progress.exact = False
+        progress.warn("not exact: an earlier attempt computed otherwise than the first")
     for checkpoint in workspace.checkpoints:
         progress.note_checkpoint(checkpoint.manifest, is_new=False)
     return progress
