@@ -130,5 +130,7 @@ class DatasetStatus(Report):
     """Value of the annotation atelier.dev/inspect-requested-at that was last acted on."""
     attempts: Annotated[int, Field(ge=0)] | None = None
     """Inspection Jobs started so far: the ordinal of the last."""
+    failures: Annotated[int, Field(ge=0)] | None = None
+    """Inspections that failed in a row: the pause before the next one grows with it."""
     inspected_spec_digest: Annotated[str, Field(max_length=64)] | None = None
     """Digest of the spec that the last inspection looked at."""

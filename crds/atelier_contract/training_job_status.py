@@ -168,6 +168,8 @@ class TrainingJobStatus(Report):
     """How far the training is."""
     attempts: Annotated[list[AttemptStatus], Field(max_length=MAX_ATTEMPTS)] | None = None
     """Starts of the run's pods, oldest first; only the last ten are kept."""
+    earlier_attempts_seconds: Count | None = None
+    """How long the attempts ran that are no longer listed: pod.deadlineSeconds counts them too."""
     start_time: Time | None = None
     """When the first training pod started, RFC 3339."""
     completion_time: Time | None = None

@@ -1,7 +1,8 @@
 """The table of attempts: one row for every pod that began to train, oldest first, the last ten.
 
 Rows are written when an attempt begins and when it ends, not while it runs: a growing number would cost a status write
-at every look. A pod that is gone without a last word still gets its end.
+at every look. Of a row that leaves the ten its time is kept, for the deadline. A pod that is gone without a last word
+still gets its end.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ def record_attempts(look: Look, status: TrainingJobStatus) -> TrainingJobStatus:
         return status
     first = min((pod.started_at for _, pod in seen.values() if pod.started_at), default=None)
     update: dict[str, object] = {"attempts": rows[-MAX_ATTEMPTS:]}
+    dropped = sum(row.seconds for row in rows[:-MAX_ATTEMPTS])
+    if dropped:
+        update["earlier_attempts_seconds"] = (status.earlier_attempts_seconds or 0) + dropped
     if status.start_time is None and first is not None:
         update["start_time"] = instants.format_time(first)
     return status.model_copy(update=update)
@@ -50,7 +54,7 @@ def close_attempts(look: Look, status: TrainingJobStatus, reason: Reason) -> Tra
 
 def sum_seconds(look: Look, status: TrainingJobStatus) -> float:
     """Return how long the run has trained in all, the running attempt included."""
-    ended = sum(row.seconds for row in status.attempts or [] if row.reason)
+    ended = sum(row.seconds for row in status.attempts or [] if row.reason) + (status.earlier_attempts_seconds or 0)
     open_rows = {row.id for row in status.attempts or [] if not row.reason}
     running = [p.started_at for _, p in _list_started(look) if p.uid in open_rows and p.started_at and is_active(p)]
     return ended + sum(look.seconds_since(started) for started in running)

@@ -138,8 +138,11 @@ def _take(view: DatasetView, job: ObservedJob, report: TerminationReport, now: d
 
 def _failed(view: DatasetView, reason: Reason, message: str) -> _Finding:
     state = DatasetState.UNUSABLE if reason in _MENDED_BY_USER else DatasetState.INSPECTION_FAILED
-    pause = None if state is DatasetState.UNUSABLE else pause_after(view.status.attempts or 1)
-    return _Finding(view.status, False, state, message, stalled=reason, look_again_seconds=pause)
+    if state is DatasetState.UNUSABLE:
+        return _Finding(view.status, False, state, message, stalled=reason)
+    failures = (view.status.failures or 0) + 1
+    status = view.status.model_copy(update={"failures": failures})
+    return _Finding(status, False, state, message, stalled=reason, look_again_seconds=pause_after(failures))
 
 
 def _await_retry(view: DatasetView, spec: DatasetSpec, job: ObservedJob | None, now: datetime) -> _Finding:
@@ -160,7 +163,7 @@ def _await_retry(view: DatasetView, spec: DatasetSpec, job: ObservedJob | None, 
     if state is not DatasetState.INSPECTION_FAILED or stalled is None:
         return found
     ended = (find_end(job) if job else None) or instants.read_time(stalled.last_transition_time)
-    left = instants.seconds_between(now, instants.add_seconds(ended, pause_after(view.status.attempts or 1)))
+    left = instants.seconds_between(now, instants.add_seconds(ended, pause_after(view.status.failures or 1)))
     if left > 0:
         return replace(found, look_again_seconds=left)
     return _begin(view, spec, ask_inspection(view, spec))

@@ -85,6 +85,7 @@ def take_result(status: DatasetStatus, result: InspectionResult, ended_at: datet
         "usable_for": find_uses(result),
         "resolution": result.resolution,
         "findings": result.findings,
+        "failures": None,
         "inspected_at": instants.format_time(ended_at),
     }
     if result.items and result.revision:

@@ -162,6 +162,26 @@ def test_store_that_does_not_answer_is_asked_again() -> None:
     assert created_names(look.then(seconds=31).plan) == ["teapots-inspect-2"]
 
 
+def test_pause_grows_with_failures_in_a_row_only() -> None:
+    """A dataset that was inspected often is asked again as soon as a new one; each failure more doubles the pause."""
+    look = inspected()
+    for number in range(2, 6):
+        meta = replace(look.view.meta, annotations={ANNOTATION_INSPECT_REQUESTED_AT: str(number)})
+        pod = an_ended_pod(f"pod-{number}", report=an_inspection_report())
+        look = look.then(meta=meta).then(jobs=(inspection(number, pod, complete=True),))
+    look = look.then(meta=replace(look.view.meta, annotations={ANNOTATION_INSPECT_REQUESTED_AT: "last"}))
+    pauses = []
+    for number in (6, 7):
+        words = a_report(Role.INSPECT, Reason.STORAGE_UNAVAILABLE)
+        broken = an_ended_pod(f"pod-{number}", code=20, report=words)
+        look = look.then(jobs=(inspection(number, broken, failed=True),))
+        pauses.append(look.plan.look_again_seconds)
+        look = look.then(seconds=3600)
+    assert pauses == [30.0, 60.0]
+    done = look.then(jobs=(inspection(8, an_ended_pod("good", report=an_inspection_report()), complete=True),))
+    assert done.status.failures is None
+
+
 def test_secret_added_later_is_found() -> None:
     """A missing Secret is a failed inspection that is tried again: adding it is enough."""
     look = failed(Reason.STORAGE_NOT_CONFIGURED, 10, "Secret atelier-storage is missing")

@@ -179,6 +179,19 @@ def test_deadline_counts_all_attempts() -> None:
     assert condition_of(over.plan, Condition.FAILED).reason == Reason.DEADLINE_EXCEEDED
 
 
+def test_deadline_counts_attempts_beyond_the_table() -> None:
+    """The table keeps ten attempts, and the limit holds for all of them: the time of a dropped row is kept."""
+    pods = [
+        an_ended_pod(f"p{number:02}", code=30, created_at=later(number), started_at=NOW, finished_at=later(10))
+        for number in range(12)
+    ]
+    stage = at_training(a_spec(pod={"deadlineSeconds": 120}))
+    for seen in range(1, 13):
+        stage = stage.with_job(a_job(TRAIN, Role.TRAIN, *pods[:seen]))
+    assert len(stage.status.attempts or []) == 10
+    assert condition_of(stage.plan, Condition.FAILED).reason == Reason.DEADLINE_EXCEEDED
+
+
 def test_retry_without_time_left_is_answered() -> None:
     """A run over its deadline would exceed it again at once: it is told so, once, and no GPU is asked for."""
     spec = a_spec(pod={"deadlineSeconds": 100})
