@@ -56,7 +56,8 @@ class Recogniser(nn.Module):
     def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Answer pictures [B, 3, H, W] with three rows of logits."""
         answers: torch.Tensor = self.head(self.body(pictures))
-        return answers.split([len(SHAPES), len(COLOURS), len(COLOURS)], dim=1)
+        shapes, colours, grounds = answers.split([len(SHAPES), len(COLOURS), len(COLOURS)], dim=1)
+        return shapes, colours, grounds
 
 
 def choose_plain_scenes(seed: str, count: int) -> list[Scene]:
