@@ -289,11 +289,11 @@ def test_captions_of_a_broken_revision_reach_no_log(
     """A revision that cannot be read is explained by place and reason; its captions stay out of log and last words."""
     key = volume_tenant.layout.revision("teapots", asked.dataset.revision)
     broken = json.loads(volume_tenant.store.read(key))
-    broken["items"][0] = {"path": "a.png", "caption": "my secret teapot", "bytes": -1}
+    broken["items"][0] = {**broken["items"][0], "caption": ["my secret teapot"]}
     volume_tenant.store.delete([key])
     volume_tenant.store.write(key, json.dumps(broken).encode())
     ending = check(volume_tenant, asked)
-    assert "items.0.bytes" in ending.report.message
+    assert "items.0.caption" in ending.report.message
     assert "DatasetRevision" in caplog.text
     assert "secret" not in caplog.text + ending.report.message
 

@@ -108,7 +108,7 @@ def _refuse_another_list(gone: set[int], kept: set[int], doomed: set[int]) -> No
 
 
 def _collect_run(home: Home, run: RunLayout) -> CollectResult:
-    """Delete everything below the run's prefix: run.json, then outcome.json, so that half a run is never taken for one."""
+    """Delete everything below the run's prefix: run.json and outcome.json first, so that half a run is no run."""
     objects = [entry for entry in home.store.list(run.key()) if run.owns(entry.key)]
     objects.sort(key=lambda entry: (entry.key != run.manifest, entry.key != run.outcome))
     steps = sorted({checkpoint.manifest.step for checkpoint in list_checkpoints(home, run)})
