@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from math import ceil
 
+from atelier_contract.exit_codes import ExitCode
 from atelier_contract.inputs import ControlFile
 from atelier_contract.names import CONTAINER
 from atelier_contract.reasons import Reason, State
@@ -157,6 +158,9 @@ def _follow(look: Look, status: TrainingJobStatus, job: ObservedJob) -> Verdict:
 def _follow_pod(look: Look, status: TrainingJobStatus, job: ObservedJob) -> Verdict:
     pod = active_pod(job)
     if pod is None:
+        if job.pods and job.pods[-1].exit_code == ExitCode.DONE:
+            # The pod is done a moment before its Job says so: nothing restarts.
+            return Verdict(status, State.TRAINING, f"pod {job.pods[-1].name} is done; its Job is being closed")
         message = explain_job(job)[1] if job.pods else _NO_POD_YET
         return Verdict(status, State.RESTARTING if job.pods else State.SCHEDULING, message)
     if pod.deleted_at is not None:

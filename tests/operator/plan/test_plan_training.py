@@ -51,6 +51,7 @@ def answered(stage: Stage, phase: Phase, step: int = 20) -> ObservedProgress:
         (a_pending_pod(scheduled_at=NOW, node="n", waiting_reason="ContainerCreating"), "Starting"),
         (a_pod(), "Preparing"),
         (an_ended_pod(code=30), "Restarting"),
+        (an_ended_pod(code=0), "Training"),
         (a_pod(deleted_at=later(100)), "Restarting"),
     ],
 )
