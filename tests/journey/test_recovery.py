@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,10 @@ from journey import RUN_SECONDS, Room, describe, read_last, read_state
 pytestmark = pytest.mark.cluster
 
 OPERATOR_KILLS = 10
+LONG: dict[str, Any] = {"steps": 160, "checkpoints": {"everySteps": 40}}
+"""A run long enough to be disturbed between its first checkpoint and its end."""
+LATE_STEP = 50
+"""A step of such a run that lies behind its first checkpoint, and well before its end."""
 STEPS_OF_KILLS = 800
 """Long enough for ten kills, restarts and looks between them."""
 
@@ -28,14 +33,14 @@ def finish(room: Room, name: str) -> str:
 def test_a_killed_trainer_ends_with_the_same_weights(room: Room):
     """Kill -9 at a random step, another cadence of checkpoints, and no disturbance at all: bit-equal final weights."""
     room.apply_dataset()
-    room.apply_job("calm")
+    room.apply_job("calm", **LONG)
     calm = finish(room, "calm")
 
-    room.apply_job("rare", runId="rare", checkpoints={"everySteps": 1000})
+    room.apply_job("rare", runId="rare", **LONG | {"checkpoints": {"everySteps": 1000}})
     rare = finish(room, "rare")
 
-    room.apply_job("killed", runId="killed")
-    step = random.Random().randint(11, 35)
+    room.apply_job("killed", runId="killed", **LONG)
+    step = random.Random().randint(LATE_STEP, 2 * LATE_STEP)
     reached = room.wait_step(step, "killed")
     first = room.kill_trainer("killed")
     killed = finish(room, "killed")
@@ -103,18 +108,18 @@ def test_a_store_that_answers_503_for_a_while_loses_nothing(room: Room):
         quiet = Room(room.home, f"{room.name}-proxied", proxy.endpoint)
         quiet.furnish()
         quiet.apply_dataset()
-        quiet.apply_job(steps=60)
+        quiet.apply_job(**LONG)
         at = quiet.wait_step(5)
         proxy.fail()
-        later = quiet.wait_step(at + 20)
+        later = quiet.wait_step(at + LATE_STEP)
         assert later > at
         proxy.recover()
         status = quiet.wait_state(State.AWAITING_SELECTION)
         assert proxy.refused > 0
-        assert [row.step for row in status.checkpoints or ()] == [10, 20, 30, 40, 50, 60]
+        assert [row.step for row in status.checkpoints or ()] == [40, 80, 120, 160]
         keys = quiet.list_keys()
         manifests = [key for key in keys if key.endswith("/checkpoint.json")]
-        assert len({key.split("/")[-2] for key in manifests}) == 7  # step 0 and six
+        assert len({key.split("/")[-2] for key in manifests}) == 5  # step 0 and four
         quiet.home.api.delete("v1", "Namespace", quiet.name)
 
 
@@ -123,30 +128,30 @@ def test_a_lost_node_costs_no_retry(room: Room):
     room.apply_dataset()
     spare = room.home.machines.get("spare-1") or room.home.join("spare-1")
     pod = {"nodeSelector": {"kubernetes.io/hostname": "spare-1"}}
-    room.apply_job("calm", steps=60)
-    room.apply_job("moved", steps=60, runId="moved", pod=pod)
-    room.wait_step(12, "moved")
+    room.apply_job("moved", runId="moved", pod=pod, **LONG)
+    room.wait_step(LATE_STEP, "moved")
     spare.crash()
     room.home.machines.pop("spare-1")
     room.home.join("spare-1")
     moved = finish(room, "moved")
     status = room.get_status("moved")
     assert len(status.attempts or ()) == 2, describe(status)
+    room.apply_job("calm", **LONG)
     assert moved == finish(room, "calm")
 
 
 def test_suspend_gives_the_gpu_back_and_resume_goes_on(room: Room):
     """A suspended run has no pod; resumed, it goes on from its state and ends as usual."""
     room.apply_dataset()
-    room.apply_job(steps=60)
-    room.wait_step(12)
+    room.apply_job(**LONG)
+    room.wait_step(LATE_STEP)
     room.patch_job("teapot", {"suspend": True})
     room.wait_state(State.SUSPENDED)
     wait_for(lambda: not room.list_pods(), "no training pod is left", RUN_SECONDS)
     room.patch_job("teapot", {"suspend": False})
     status = room.wait_state(State.AWAITING_SELECTION)
     assert (status.attempts or [])[-1].from_step > 0, describe(status)
-    assert read_last(status).step == 60
+    assert read_last(status).step == 160
 
 
 def test_stop_keeps_the_current_step(room: Room):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import http.client
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ import pytest
 
 from atelier_contract import dataset, names, training_job
 from atelier_contract.layout import NamespaceLayout
+from atelier_contract.progress import ProgressReport
 from atelier_contract.reasons import Condition, State
 from atelier_contract.roles import Role
 from atelier_contract.training_job_status import CheckpointStatus, TrainingJobStatus
@@ -153,11 +155,14 @@ class Room:
         return status
 
     def wait_step(self, step: int, name: str = "teapot") -> int:
-        """Wait until a run has done some steps, by what its status says."""
+        """Wait until a run has done some steps, by what its pod says: status is some seconds behind."""
 
         def reached() -> int:
-            progress = self.get_status(name).progress
-            return progress.step if progress and progress.step >= step else 0
+            for pod in self.list_pods(name):
+                done = ask_step(pod)
+                if done >= step:
+                    return done
+            return 0
 
         found: int = wait_for(reached, f"{name} at step {step}", RUN_SECONDS, lambda: describe(self.get_status(name)))
         return found
@@ -188,6 +193,21 @@ class Room:
         uid: str = pod["metadata"]["uid"]
         assert self.home.find_machine(pod).kill_program(uid, names.CONTAINER)
         return uid
+
+
+def ask_step(pod: Object) -> int:
+    """Return the steps that a pod has done by its own account; 0 while it does not answer."""
+    address = pod["status"].get("podIP")
+    if pod["status"].get("phase") != "Running" or not address:
+        return 0
+    connection = http.client.HTTPConnection(address, names.PROGRESS_PORT, timeout=2)
+    try:
+        connection.request("GET", names.PROGRESS_PATH)
+        return ProgressReport.from_bytes(connection.getresponse().read()).step
+    except OSError:
+        return 0
+    finally:
+        connection.close()
 
 
 def build_spec(**changes: Any) -> Object:
