@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 from atelier_contract import names
-from atelier_playground.api import Api
+from atelier_playground.api import Api, wait_for
 from atelier_playground.chart import install_chart
 from atelier_playground.cluster import CHECKOUT, RELEASE, SYSTEM_NAMESPACE, TRAINER_IMAGE, Cluster
+from atelier_playground.errors import ApiError
 
 CHART = CHECKOUT / "charts" / "atelier"
 OPERATOR_ACCOUNT = RELEASE
+POLICY_SECONDS = 60
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +29,22 @@ def installed(cluster: Cluster) -> Cluster:
 @pytest.fixture(scope="session")
 def as_operator(installed: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Api:
     """The API server as the operator's own service account sees it."""
-    return log_in(installed, SYSTEM_NAMESPACE, OPERATOR_ACCOUNT, tmp_path_factory.mktemp("account"))
+    api = log_in(installed, SYSTEM_NAMESPACE, OPERATOR_ACCOUNT, tmp_path_factory.mktemp("account"))
+    # A policy holds a moment after its binding is made, and each of the two for itself.
+    unlabelled = a_job("unlabelled")
+    unlabelled["metadata"]["labels"] = {"app": "x"}
+    for body in (a_job("foreign", image="docker.io/evil/miner:1"), unlabelled):
+        wait_for(lambda body=body: is_refused_by_policy(api, body), "the admission policies hold", POLICY_SECONDS)
+    return api
+
+
+def is_refused_by_policy(api: Api, job: dict[str, Any]) -> bool:
+    """Return whether an admission policy refuses a Job; it is not made in either case."""
+    try:
+        api.request("POST", api.path("batch/v1", "Job", "default") + "?dryRun=All", job)
+    except ApiError as error:
+        return "ValidatingAdmissionPolicy" in str(error)
+    return False
 
 
 def log_in(cluster: Cluster, namespace: str, account: str, folder: Path) -> Api:
