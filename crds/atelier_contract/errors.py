@@ -1,8 +1,7 @@
 """The contract's own errors.
 
 ContractError
-├── KeyRefused        a store key that the layout does not allow: our bug or a hostile name
-└── InvalidSetting    a value in a spec that the user must mend
+└── KeyRefused    a store key that the layout does not allow: our bug or a hostile name
 """
 
 from __future__ import annotations
@@ -14,7 +13,3 @@ class ContractError(Exception):
 
 class KeyRefused(ContractError):
     """A key outside the layout was asked for. Nothing is read, written or deleted under it."""
-
-
-class InvalidSetting(ContractError):
-    """A setting that the user must change. The message says what, where and what to do."""
