@@ -84,6 +84,8 @@ class TrainingInput(Document):
     base_model: BaseModelInput
     settings: Settings
     start_from: StartFromInput | None = None
+    prior_dataset: DatasetInput | None = None
+    """Pictures for prior preservation; None: none, or the base model draws them."""
     gpu_memory_bytes: int | None = None
     """Memory of one GPU where the operator knows it; None: preflight does not judge."""
 

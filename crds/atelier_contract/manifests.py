@@ -87,6 +87,10 @@ class CheckpointManifest(Document):
     """At step 0 only."""
     loss_name: Literal["heldOutLoss", "probeLoss"] = "heldOutLoss"
     """probeLoss: no pictures were held out, so it was measured on training pictures."""
+    similarity: float | None = None
+    """Mean cosine of the samples to the nearest held-out pictures, by the image encoder that was given."""
+    near_copies: int | None = None
+    """Samples that are nearly copies of a training picture, by the same encoder."""
 
     @property
     def bytes(self) -> int:
@@ -116,6 +120,13 @@ class DatasetItem(Report):
     """Pixels, after EXIF orientation."""
     height: int
     caption: str | None = None
+    other_captions: list[str] = []
+    """Further captions of the same picture; each pass draws one of all."""
+    mask_path: str | None = None
+    """Path of its mask (NAME.mask.png), relative to the source's root."""
+    mask_sha256: Sha256 | None = None
+    repeats: Annotated[int, Field(ge=1)] = 1
+    """How often a pass shows it (kohya's `NN_` folders)."""
 
 
 class DatasetRevision(Document):

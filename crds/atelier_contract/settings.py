@@ -11,9 +11,31 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from atelier_contract.base import Report
-from atelier_contract.tuning import Schedule
+from atelier_contract.tuning import LossKind, MetadataLevel, Optimizer, Quantization, Schedule
 
 Targets = Literal["attention", "attentionMlp", "attentionMlpConv"]
+
+
+class PivotalSettings(Report):
+    """An embedding that is trained together with a concept model."""
+
+    initial_phrase: str
+    placeholder: str
+    vectors: Annotated[int, Field(ge=1)]
+    learning_rate: float
+    until_percent: Annotated[int, Field(ge=1, le=100)]
+    """Share of the steps in which the embedding learns; afterwards it stays as it is."""
+
+
+class PriorSettings(Report):
+    """Prior preservation: other pictures, on which the result must answer as the base model does."""
+
+    weight: Annotated[float, Field(gt=0)]
+    """Of a prior picture's loss against a dataset picture's."""
+    prompt: str = ""
+    """What is drawn where no dataset of prior pictures is given."""
+    pictures: Annotated[int, Field(ge=1)]
+    """How many are drawn."""
 
 
 class ConceptModelSettings(Report):
@@ -27,6 +49,10 @@ class ConceptModelSettings(Report):
     dropout: Annotated[float, Field(ge=0, lt=1)]
     text_encoder_learning_rate: float | None = None
     """None: the text encoder stays frozen."""
+    embedding: PivotalSettings | None = None
+    """None: no embedding is trained with it."""
+    prior: PriorSettings | None = None
+    """None: no prior preservation."""
 
 
 class EmbeddingSettings(Report):
@@ -47,6 +73,8 @@ class ValidationSettings(Report):
     sampler_steps: Annotated[int, Field(ge=1)]
     held_out: Literal["auto", "none"]
     seed: int
+    image_encoder: str | None = None
+    """Folder in the store; None: samples are not compared."""
 
 
 class Settings(Report):
@@ -64,6 +92,20 @@ class Settings(Report):
     flip: bool
     warmup_steps: int
     schedule: Schedule
+    restarts: Annotated[int, Field(ge=1)] = 3
+    optimizer: Optimizer = "AdamW"
+    loss: LossKind = "mse"
+    huber_delta: Annotated[float, Field(gt=0)] = 0.1
+    noise_offset: float = 0.0
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """0: no running mean is kept."""
+    micro_batch_size: int | None = None
+    """None: as many pictures in one pass as the memory takes."""
+    shuffle_tags: bool = False
+    keep_tags: Annotated[int, Field(ge=0)] = 1
+    masks: Literal["auto", "none"] = "auto"
+    quantization: Quantization = "none"
+    metadata: MetadataLevel = "minimal"
     precision: Literal["auto", "float32", "bfloat16"]
     """auto: bfloat16 where the device computes it, else float32."""
     weight_decay: float

@@ -29,7 +29,13 @@ class Recipe(Spec):
     learning_rate: Annotated[float, Field(gt=0, le=10)] | None = None
     """As spec.learningRate of a TrainingJob."""
     steps: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    """As spec.steps of a TrainingJob."""
+    """As spec.steps of a TrainingJob. Without it, steps follow from passesPerPicture and the dataset's size."""
+    passes_per_picture: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """How often each picture is to be seen: steps = passes x pictures / batch size, within minSteps and maxSteps."""
+    min_steps: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Fewest steps that follow from passesPerPicture."""
+    max_steps: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Most steps that follow from passesPerPicture."""
     concept_model: ConceptModelSpec | None = None
     """Defaults for spec.conceptModel."""
     embedding: EmbeddingSpec | None = None

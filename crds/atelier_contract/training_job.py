@@ -105,6 +105,34 @@ class BaseModelSpec(Spec):
     """Where it lies. Immutable."""
 
 
+class PivotalSpec(Spec):
+    """An embedding trained together with the concept model: two files a checkpoint, used together."""
+
+    initial_phrase: Annotated[str, Field(min_length=1, max_length=8)] | None = None
+    """Text that the embedding starts from, at most 8 characters. Default: object."""
+    placeholder: Annotated[str, Field(pattern=r"^<[a-z0-9-]+>$", max_length=64)] | None = None
+    """Word that calls it, put before every caption. Default: the model's slug in angle brackets."""
+    vectors: Annotated[int, Field(ge=1, le=32)] | None = None
+    """Rows of the embedding. Default: 2."""
+    learning_rate: Annotated[float, Field(gt=0, le=10)] | None = None
+    """Its own rate. Default: 0.0003."""
+    until_percent: Annotated[int, Field(ge=1, le=100)] | None = None
+    """Share of the steps in which it learns; afterwards the concept model learns alone. Default: 50."""
+
+
+class PriorSpec(Spec):
+    """Prior preservation: other pictures of the same kind, on which the model must answer as the base model does."""
+
+    dataset_ref: NameRef | None = None
+    """Dataset of such pictures. Default: the base model draws them once, before the first step."""
+    prompt: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    """What it draws. Needed without datasetRef. Example: a teapot."""
+    pictures: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """How many it draws. Default: 50."""
+    weight: Annotated[float, Field(gt=0, le=10)] | None = None
+    """Weight of these pictures against the dataset's. Default: 1."""
+
+
 class ConceptModelSpec(Spec):
     """Train a concept model (LoRA). Captions are required."""
 
@@ -120,6 +148,10 @@ class ConceptModelSpec(Spec):
     """Dropout inside the adapter, 0 to 1. Default: 0."""
     text_encoder_learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
     """Train the text encoder too, at this rate. Default: it stays frozen."""
+    embedding: PivotalSpec | None = None
+    """Train an embedding in the same run. Default: none."""
+    prior_preservation: PriorSpec | None = None
+    """Keep what the base model knows of the kind. Default: off."""
 
 
 class EmbeddingSpec(Spec):

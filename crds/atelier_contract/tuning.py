@@ -8,8 +8,12 @@ from pydantic import Field
 
 from atelier_contract.base import Spec
 
-Schedule = Literal["constant", "cosine"]
+Schedule = Literal["constant", "cosine", "cosineWithRestarts"]
 Precision = Literal["float32", "bfloat16"]
+Optimizer = Literal["AdamW", "AdamW8bit", "Prodigy"]
+LossKind = Literal["mse", "huber"]
+Quantization = Literal["none", "8bit", "4bit"]
+MetadataLevel = Literal["minimal", "standard", "full"]
 Prompt = Annotated[str, Field(min_length=1, max_length=500)]
 
 
@@ -31,7 +35,29 @@ class TuningSpec(Spec):
     warmup_steps: Annotated[int, Field(ge=0, le=100_000)] | None = None
     """Steps over which the learning rate rises from 0. Default: 0."""
     schedule: Schedule | None = None
-    """Course of the learning rate after warm-up: constant, or cosine down to 0. Default: cosine."""
+    """Course of the learning rate after warm-up: constant, cosine down to 0, or that several times. Default: cosine."""
+    restarts: Annotated[int, Field(ge=1, le=20)] | None = None
+    """Cosine courses of the schedule cosineWithRestarts. Default: 3."""
+    optimizer: Optimizer | None = None
+    """AdamW, AdamW8bit (its moments in 8 bits, on a GPU), or Prodigy, which finds its own rate. Default: AdamW."""
+    loss: LossKind | None = None
+    """mse, or huber, which lets single far-off values weigh less. Default: mse."""
+    huber_delta: Annotated[float, Field(gt=0, le=10)] | None = None
+    """Error from which huber grows linearly. Default: 0.1."""
+    noise_offset: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Share of noise that is the same over a whole picture, for very dark or bright ones. Default: 0."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Keep a running mean of the weights with this decay, and export it. 0: none. Default: 0. Example: 0.99."""
+    micro_batch_size: Annotated[int, Field(ge=1, le=256)] | None = None
+    """Pictures of one pass; the gradients of a batch are summed over its passes. Default: what the memory takes."""
+    shuffle_tags: bool | None = None
+    """Shuffle the parts of a caption between commas anew in every pass. Default: false."""
+    keep_tags: Annotated[int, Field(ge=0, le=64)] | None = None
+    """Parts at a caption's start that stay in place when the others are shuffled. Default: 1."""
+    masks: Literal["auto", "none"] | None = None
+    """auto: where a picture has a NAME.mask.png, learn mostly what is white in it. none: ignore them. Default: auto."""
+    quantization: Quantization | None = None
+    """Bits of the frozen base where GPU memory is short. What is trained and exported is not touched. Default: none."""
     precision: Precision | None = None
     """Number format of the frozen base. Adapters are float32 always. Default: bfloat16 on a GPU, else float32."""
     weight_decay: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -45,6 +71,8 @@ class CheckpointSpec(Spec):
 
     every_steps: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """Steps between checkpoints. Default: a tenth of the steps. Doubled until at most 40 are kept."""
+    metadata: MetadataLevel | None = None
+    """What a model file says of its training: minimal (no captions, no names), standard or full. Default: minimal."""
 
 
 class ValidationSpec(Spec):
@@ -60,5 +88,8 @@ class ValidationSpec(Spec):
     """Denoising steps of a sample picture. Default: 20."""
     held_out: Literal["auto", "none"] | None = None
     """auto: keep some pictures out of training to measure with. none: measure on training pictures. Default: auto."""
+    image_encoder: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+    """Folder of an image encoder (CLIP or DINO, transformers layout) in the store, by which samples are compared with
+    held-out and training pictures. Default: none, and nothing is compared. Example: image-encoders/dino."""
     seed: Annotated[int, Field(ge=0, le=2_147_483_647)] | None = None
     """Where the noise of sample pictures comes from, the same at every checkpoint. Default: 0."""

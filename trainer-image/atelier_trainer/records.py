@@ -25,6 +25,12 @@ class Picture:
     sha256: str
     """Of the file."""
     caption: str | None
+    other_captions: tuple[str, ...] = ()
+    """Further captions; each pass draws one of all."""
+    mask: Path | None = None
+    """Greyscale picture of the same shape: white is what to learn."""
+    repeats: int = 1
+    """How often an epoch shows it."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,10 @@ class Workspace:
     """Model file (.safetensors) to start from; None where there is a state."""
     start_from_sha256: str | None = None
     """Of that file."""
+    prior_pictures: tuple[Picture, ...] = ()
+    """For prior preservation; empty: there are none, or the base model draws them."""
+    image_encoder: Path | None = None
+    """Folder of an image encoder to compare samples by."""
 
 
 class Recorder(Protocol):
