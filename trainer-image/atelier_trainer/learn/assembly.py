@@ -7,7 +7,7 @@ micro-batches, retries and resumes see the same numbers.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -22,7 +22,12 @@ from atelier_trainer.learn.latents import PictureLatents
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step learns from. B pictures of one shape."""
+    """What one pass learns from: B pictures of one shape, a whole step's or a part of them.
+
+    The denominators are the whole step's, so that the losses of parts (micro-batches, ranks) just add up:
+    Σ row_weights · mean over pixels (mask · error²) / mask_total over the dataset's rows, and for prior rows the sum
+    over prior_total, times the weight that the settings give them.
+    """
 
     latents: Tensor
     """[B, C, H, W] float32, drawn from the posteriors."""
@@ -31,12 +36,36 @@ class Batch:
     timesteps: Tensor
     """[B]."""
     texts: Sequence[str]
+    row_weights: Tensor
+    """[B] float32, 1 for every row that is learned from, prior rows too; 0 for a row that only fills a shape."""
+    mask_total: float
+    """Sum of all mask elements over H · W, of the whole step's dataset rows; their number where there are no masks."""
+    masks: Tensor | None = None
+    """[B, 1, H, W] float32 from `masks.FLOOR` to 1, prior rows all 1; None in all steps of a run without any mask."""
+    prior_rows: int = 0
+    """How many of the last rows are prior pictures: their target is what the base model itself answers."""
+    prior_total: int = 0
+    """Prior rows of the whole step."""
 
     def split(self, size: int) -> Iterator[tuple[int, Batch]]:
         """Yield micro-batches of at most `size` pictures, each with the index of its first."""
         for first in range(0, len(self.texts), size):
-            part = slice(first, first + size)
-            yield first, Batch(self.latents[part], self.noise[part], self.timesteps[part], self.texts[part])
+            yield first, self.take(slice(first, first + size))
+
+    def take(self, rows: slice) -> Batch:
+        """Return some consecutive rows as a batch of their own, with the whole step's denominators."""
+        first, end, _ = rows.indices(len(self.texts))
+        dataset_rows = len(self.texts) - self.prior_rows
+        return replace(
+            self,
+            latents=self.latents[rows],
+            noise=self.noise[rows],
+            timesteps=self.timesteps[rows],
+            texts=self.texts[rows],
+            row_weights=self.row_weights[rows],
+            masks=None if self.masks is None else self.masks[rows],
+            prior_rows=max(0, end - max(first, dataset_rows)),
+        )
 
 
 @dataclass(frozen=True)
@@ -57,13 +86,19 @@ class BatchAssembler:
         indices = self.plan.read_batch(step)
         device = self.family.device
         latents = [self._draw_latents(step, item, index) for item, index in enumerate(indices)]
-        noise = [self.draws.normal(latents[0].shape, "noise", step, item) for item in range(len(indices))]
+        offset, shape = self.settings.noise_offset, latents[0].shape
+        noise = [self.draws.noise(shape, offset, step, item) for item in range(len(indices))]
         timesteps = [
             self.family.draw_timestep(self.draws.generator("timestep", step, item)) for item in range(len(indices))
         ]
         texts = [self._draw_text(step, item, index) for item, index in enumerate(indices)]
         return Batch(
-            torch.stack(latents).to(device), torch.stack(noise).to(device), torch.stack(timesteps).to(device), texts
+            torch.stack(latents).to(device),
+            torch.stack(noise).to(device),
+            torch.stack(timesteps).to(device),
+            texts,
+            row_weights=torch.ones(len(indices), device=device),
+            mask_total=float(len(indices)),
         )
 
     def _draw_latents(self, step: int, item: int, index: int) -> Tensor:

@@ -47,6 +47,17 @@ class Draws:
         """Return standard normal numbers of a shape, float32, on the CPU."""
         return torch.randn(shape, generator=self.generator(purpose, *place))
 
+    def noise(self, shape: torch.Size, offset: float, step: int, item: int) -> Tensor:
+        """Return the noise that one picture [C, H, W] is given in a step.
+
+        With an offset o it is ε + o·η, where η is one standard normal number a channel, the same at every place, so that
+        the model also learns to move a picture's mean (Guttenberg 2023, "Diffusion with offset noise").
+        """
+        noise = self.normal(shape, "noise", step, item)
+        if offset == 0:
+            return noise
+        return noise + offset * self.normal(torch.Size((shape[0], 1, 1)), "noise offset", step, item)
+
     def happens(self, probability: float, purpose: str, *place: int | str) -> bool:
         """Return whether an event of this probability happens here."""
         if probability <= 0:

@@ -17,6 +17,7 @@ from atelier_trainer.learn.assembly import Batch
 from atelier_trainer.learn.draws import Draws, seed_of
 from atelier_trainer.learn.families.base import Family
 from atelier_trainer.learn.methods.base import Method
+from atelier_trainer.learn.objective import compute_loss
 from atelier_trainer.learn.prompts import PromptEncoder
 
 
@@ -53,18 +54,11 @@ class GradientComputer:
         for first, part in batch.split(self.micro_batch):
             if self.method.is_stochastic:  # dropout layers draw from torch's global generator
                 torch.manual_seed(seed_of(self.draws.seed, "dropout", step, first))
-            loss = self._compute_losses(part).sum() / len(batch.texts)
+            conditions = self.prompts.encode(part.texts)
+            loss = compute_loss(self.family, self.method, part, conditions, self.settings)
             loss.backward()
             total += loss.detach()
         return total
-
-    def _compute_losses(self, part: Batch) -> Tensor:
-        """Return the weighted loss of each picture, [B]."""
-        noisy = self.family.add_noise(part.latents, part.noise, part.timesteps)
-        answer = self.family.predict(noisy, part.timesteps, self.prompts.encode(part.texts))
-        target = self.family.target(part.latents, part.noise, part.timesteps)
-        errors = (answer - target).square().mean(dim=(1, 2, 3))
-        return errors * self.family.weigh(part.timesteps, self.settings.snr_gamma)
 
 
 def describe_shortage(settings: Settings) -> str:
