@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from learning import EMBEDDING
 from learning_results import Finished, run
+from tiny_models import write_flux, write_stable_diffusion_xl
 
 EVERYTHING_RANDOM: dict[str, Any] = {
     "conceptModel": {"dropout": 0.2, "textEncoderLearningRate": 1e-3, "targets": "attentionMlpConv"},
     "flip": True,
     "captionDropout": 0.3,
 }
+
+
+@pytest.fixture(scope="session")
+def tiny_xl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Stable Diffusion XL model with random weights."""
+    return write_stable_diffusion_xl(tmp_path_factory.mktemp("tiny-xl"))
+
+
+@pytest.fixture(scope="session")
+def tiny_flux(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A FLUX.1 model like dev, with random weights."""
+    return write_flux(tmp_path_factory.mktemp("tiny-flux"))
+
+
+@pytest.fixture(scope="session")
+def tiny_schnell(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A FLUX.1 model like schnell, with random weights."""
+    return write_flux(tmp_path_factory.mktemp("tiny-schnell"), schnell=True)
 
 
 @pytest.fixture(scope="session")
