@@ -145,7 +145,7 @@ def compute_with(most: int) -> tuple[GradientComputer, Shortage, torch.Tensor]:
     family = Shortage(most)
     latents = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 2, 2, 2)
     computer = GradientComputer(family, family, family, build_settings(), Draws(0), 4)  # one fake plays three parts
-    loss = computer.compute(Batch(latents, latents, torch.zeros(4), ["a"] * 4, mask_total=4.0), 0)
+    loss = computer.compute(Batch(latents, latents, torch.zeros(4), ["a"] * 4, torch.ones(4), mask_total=4.0), 0)
     return computer, family, loss
 
 

@@ -50,8 +50,8 @@ class Draws:
     def noise(self, shape: torch.Size, offset: float, step: int, item: int) -> Tensor:
         """Return the noise that one picture [C, H, W] is given in a step.
 
-        With an offset o it is ε + o·η, where η is one standard normal number a channel, the same at every place, so that
-        the model also learns to move a picture's mean (Guttenberg 2023, "Diffusion with offset noise").
+        With an offset o it is ε + o·η, where η is one standard normal number a channel, the same at every place, so
+        that the model also learns to move a picture's mean (Guttenberg 2023, "Diffusion with offset noise").
         """
         noise = self.normal(shape, "noise", step, item)
         if offset == 0:

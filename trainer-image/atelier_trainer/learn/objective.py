@@ -4,9 +4,9 @@
          + p ·  sum over prior rows j of    w_j λ(t_j) mean(ρ(e_j)) / P
 
 with e the error, ρ its square or Huber's function of it, λ the family's min-SNR weight, w a row's weight, m its mask, M
-the global batch's sum of masks (without masks: its number of rows), p the prior's weight and P the global batch's number
-of prior rows. Both denominators belong to the whole batch, so the losses of its parts, whatever process computes them,
-are added and nothing is averaged.
+the whole step's sum of masks (without masks: its number of rows), p the prior's weight and P the whole step's number of
+prior rows. Both denominators belong to the whole step, so the losses of its parts, whatever process computes them, are
+added and nothing is averaged.
 
 A prior row's target is the base model's own answer to the same noised picture: what is trained must not change it.
 
@@ -16,7 +16,6 @@ Shapes: B rows, C channels, H and W of the latents.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import ExitStack
 
 import torch
@@ -24,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from atelier_contract.settings import Settings
+from atelier_trainer.learn.adapters import adapters_off
 from atelier_trainer.learn.assembly import Batch
 from atelier_trainer.learn.families.base import Conditions, Family
 from atelier_trainer.learn.methods.base import Method
@@ -43,15 +43,11 @@ def compute_loss(family: Family, method: Method, part: Batch, conditions: Condit
     target = family.target(part.latents, part.noise, part.timesteps)
     first_prior = len(part.texts) - part.prior_rows
     if part.prior_rows:
-        kept = slice(first_prior, None)
-        said = answer_as_base(family, method, noisy[kept], part.timesteps[kept], part.texts[kept], conditions)
-        target = torch.cat([target[:first_prior], said])
+        target = torch.cat([target[:first_prior], answer_as_base(family, method, part, noisy, conditions)])
     errors = measure_errors(family.predict(noisy, part.timesteps, conditions), target, settings)
     if part.masks is not None:
         errors = errors * part.masks
-    losses = errors.mean(dim=(1, 2, 3)) * family.weigh(part.timesteps, settings.snr_gamma)
-    if part.row_weights is not None:
-        losses = losses * part.row_weights
+    losses = errors.mean(dim=(1, 2, 3)) * family.weigh(part.timesteps, settings.snr_gamma) * part.row_weights
     if not part.prior_rows:
         return losses.sum() / part.mask_total
     total = losses[first_prior:].sum() * (_read_prior_weight(settings) / part.prior_total)
@@ -70,31 +66,22 @@ def measure_errors(answer: Tensor, target: Tensor, settings: Settings) -> Tensor
 
 
 @torch.no_grad()
-def answer_as_base(
-    family: Family, method: Method, noisy: Tensor, timesteps: Tensor, texts: Sequence[str], conditions: Conditions
-) -> Tensor:
-    """Return what the base model answers to the last rows of a part, as if nothing had been trained.
+def answer_as_base(family: Family, method: Method, part: Batch, noisy: Tensor, conditions: Conditions) -> Tensor:
+    """Return what the base model answers to the prior rows of a part, [prior rows, C, H, W], with all adapters off.
 
-    Args:
-        family: the base model with whatever is trained in it, which is switched off meanwhile.
-        method: says how the tokenizer must see a text.
-        noisy: [B, C, H, W] of these rows.
-        timesteps: [B].
-        texts: of these rows.
-        conditions: of the whole part; encoded anew where the text encoder learns, because its adapters are off too.
+    Where the text encoder learns, its adapters are off too and the rows' texts are encoded anew.
     """
-    from atelier_trainer.learn.adapters import adapters_off
-
+    rows = slice(len(part.texts) - part.prior_rows, None)
     is_live = any(tensor.requires_grad for tensor in conditions.values())
     with ExitStack() as off:
         off.enter_context(adapters_off(family.denoiser))
         if is_live:
             for encoder in family.encoders.values():
                 off.enter_context(adapters_off(encoder.model))
-            own = family.encode_prompts([method.rewrite(text) for text in texts])
+            own = family.encode_prompts([method.rewrite(text) for text in part.texts[rows]])
         else:
-            own = {name: tensor[-len(texts) :] for name, tensor in conditions.items()}
-        return family.predict(noisy, timesteps, own)
+            own = {name: tensor[rows] for name, tensor in conditions.items()}
+        return family.predict(noisy[rows], part.timesteps[rows], own)
 
 
 def _read_prior_weight(settings: Settings) -> float:
