@@ -11,6 +11,7 @@ TrainerError
 ├── Diverged                      14  the loss is no longer a number, or far off
 ├── StorageUnavailable            20  the store did not answer for the whole patience
 ├── PodTerminated                 30  SIGTERM arrived before there was anything to save
+├── PeerLost                      31  another process of the run is gone
 ├── ObjectMissing                  1  what a manifest lists is not in the store, or not as listed
 └── ObjectConflict                 1  a key that is written once holds something else already
 
@@ -100,6 +101,13 @@ class PodTerminated(TrainerError):
 
     exit_code = ExitCode.INTERRUPTED
     reason = Reason.INTERRUPTED
+
+
+class PeerLost(TrainerError):
+    """Another process of the run is gone: nobody can go on alone, and another attempt goes on from the state."""
+
+    exit_code = ExitCode.PEER_LOST
+    reason = Reason.PEER_LOST
 
 
 class ObjectMissing(TrainerError):

@@ -1,20 +1,23 @@
-"""What `learn/` and `edges/` both know: plain values and three narrow protocols, no torch, no network.
+"""What `learn/` and `edges/` both know: plain values and four narrow protocols, no torch, no network.
 
-`learn/` is given folders on disk and three partners: a `Recorder` that makes a finished folder durable, a `Reporter`
-that is told how far things are, and a `Control` that says when to stop. Whether the folders end in a bucket or on a
-volume, and who asks for progress, it cannot know.
+`learn/` is given folders on disk and four partners: a `Recorder` that makes a finished folder durable, a `Reporter`
+that is told how far things are, a `Control` that says when to stop, and a `Cache` of what was encoded before. Whether
+the folders end in a bucket or on a volume, and who asks for progress, it cannot know.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from atelier_contract.inputs import TrainingInput
 from atelier_contract.manifests import CheckpointManifest, ExecutionManifest, RunManifest, StateManifest
 from atelier_contract.progress import Phase, ProgressReport
+
+Room = Literal["latents", "texts", "pictures"]
+"""Parts of a cache, each in segments of its own: a run that needs one need not fetch the others."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class Picture:
     """Greyscale picture of the same shape: white is what to learn."""
     repeats: int = 1
     """How often an epoch shows it."""
+    name: str = ""
+    """Path as the user knows it, for messages; empty: the file's own name."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,21 @@ class Workspace:
     """For prior preservation; empty: there are none, or the base model draws them."""
     image_encoder: Path | None = None
     """Folder of an image encoder to compare samples by."""
+    base_model_files: Mapping[str, str] = field(default_factory=dict)
+    """sha256 of each of the base model's files by its path in the folder; empty: only the whole digest is known."""
+    cache: Cache | None = None
+    """What was encoded before; None: nothing outlives the attempt."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which of a run's processes this is."""
+
+    index: int = 0
+    """Rank, counted through all pods. Rank 0 alone writes."""
+    count: int = 1
+    rendezvous: str = ""
+    """Where the processes find each other: `file:///…` within one pod, `tcp://host:port` across pods."""
 
 
 class Recorder(Protocol):
@@ -103,6 +123,28 @@ class Recorder(Protocol):
 
     def flush(self) -> None:
         """Wait until everything given so far is whole in the store."""
+
+
+class Cache(Protocol):
+    """Bytes that were dear to make, by what they were made of. The first to write a key wins; nothing is changed.
+
+    A key says everything that decides the bytes, so that what is found is never stale. Reading is for one thread.
+    """
+
+    def has_space(self, size_bytes: int) -> bool:
+        """Return whether so much more can be kept at hand without crowding out checkpoints and states."""
+
+    def fetch(self, room: Room, keys: Collection[str]) -> None:
+        """Bring to hand what is kept of these keys. What is damaged counts as not kept."""
+
+    def read(self, room: Room, key: str) -> memoryview | None:
+        """Return what was fetched or written under a key, or None. The view is valid as long as the cache."""
+
+    def write(self, room: Room, key: str, data: bytes) -> None:
+        """Keep bytes at hand at once, and in time for later attempts and other jobs. A key at hand stays as it is."""
+
+    def flush(self) -> None:
+        """Wait until everything written so far can be found by later attempts."""
 
 
 class Reporter(Protocol):
