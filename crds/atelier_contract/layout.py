@@ -89,6 +89,23 @@ class NamespaceLayout:
         """Return the key of an immutable revision manifest."""
         return self.dataset(dataset, "revisions", f"{digest}.json")
 
+    def cache(self, dataset: str, room: str) -> str:
+        """Return the prefix of a part of a dataset's cache, without a slash at the end. It goes with the dataset."""
+        return self.dataset(dataset, "cache", room)
+
+    def cache_segment(self, dataset: str, room: str, sha256: str, suffix: str) -> str:
+        """Return the key of a segment of a cache.
+
+        Args:
+            dataset: whose cache it is.
+            room: its part: latents, texts or pictures.
+            sha256: of the segment's bytes.
+            suffix: `.bin` for the bytes, `.json` for the index that is written after them.
+        """
+        if not HEX.fullmatch(sha256):
+            raise KeyRefused(f"{sha256!r} is not a sha256")
+        return self.dataset(dataset, "cache", room, f"{sha256}{suffix}")
+
     def base_model(self, path: str) -> str:
         """Return the key of a base model's folder or file in the store (`spec.baseModel.source.storage.path`)."""
         return self.key(*split_path(path))

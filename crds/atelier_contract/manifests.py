@@ -6,9 +6,9 @@ is whole, what no manifest names does not exist.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from atelier_contract.architectures import Architecture
 from atelier_contract.base import Document, Report
@@ -128,6 +128,16 @@ class DatasetItem(Report):
     repeats: Annotated[int, Field(ge=1)] = 1
     """How often a pass shows it (kohya's `NN_` folders)."""
 
+    @model_serializer(mode="wrap")
+    def leave_defaults_out(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write only what differs from the defaults: a revision's digest must not change by what is new here."""
+        written: dict[str, Any] = write(self)
+        if not self.other_captions:
+            written.pop("otherCaptions", None)
+        if self.repeats == 1:
+            written.pop("repeats", None)
+        return written
+
 
 class DatasetRevision(Document):
     """revisions/<digest>.json: immutable contents of a dataset."""
@@ -137,6 +147,19 @@ class DatasetRevision(Document):
     items: list[DatasetItem]
     """Sorted by path. An uploaded item lies under its sha256; others at their path in the source."""
     findings: list[FindingStatus] = []
+
+
+class CacheIndex(Document):
+    """cache/<room>/<sha256>.json: what a segment of a dataset's cache holds, written after the segment.
+
+    The segment's sha256 is in the key. Of two segments with the same key, a run's own counts first, then the older.
+    """
+
+    run_identity: str
+    """Of the run that wrote it."""
+    bytes: Annotated[int, Field(ge=0)]
+    entries: dict[str, tuple[int, int]]
+    """Offset and length in bytes of each entry, by its key."""
 
 
 class ExecutionManifest(Document):
@@ -164,6 +187,8 @@ class RunManifest(Document):
     spec_digest: str
     dataset: str
     dataset_revision: str
+    prior_dataset_revision: str = ""
+    """Of the dataset of prior pictures; empty: the run names none."""
     trainer_image: str
     model_name: str
     slug: str

@@ -149,3 +149,6 @@ class Finding(StrEnum):
     CAPTION_UNREADABLE = "CaptionUnreadable"
     CAPTION_TOO_LONG = "CaptionTooLong"
     FEW_PICTURES = "FewPictures"
+    MASK_WITHOUT_PICTURE = "MaskWithoutPicture"
+    MASK_UNUSABLE = "MaskUnusable"
+    FOLDER_REPEATS = "FolderRepeats"

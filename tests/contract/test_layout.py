@@ -58,7 +58,13 @@ def test_key_is_never_longer_than_a_store_takes(parts: list[str]) -> None:
 def test_user_paths_stay_in_the_namespace(name: str, path: str) -> None:
     """Whatever a dataset is called and wherever a base model lies: the key begins with the namespace's prefix."""
     layout = NamespaceLayout("team-a", "atelier")
-    for build in (lambda: layout.dataset(name, "x"), lambda: layout.base_model(path), lambda: layout.runs(name)):
+    for build in (
+        lambda: layout.dataset(name, "x"),
+        lambda: layout.base_model(path),
+        lambda: layout.runs(name),
+        lambda: layout.cache(name, path),
+        lambda: layout.cache_segment(name, path, SHA, ".bin"),
+    ):
         try:
             key = build()
         except KeyRefused:
@@ -87,6 +93,21 @@ def test_only_keys_below_the_run_are_owned(tail: str) -> None:
     assert not run.owns(run.key() + "0/" + tail)
     assert not run.owns("atelier/team-a/models/" + tail)
     assert not run.owns(run.key() + "/../" + tail)
+
+
+def test_cache_lies_below_its_dataset() -> None:
+    """A dataset's cache goes with the dataset: every key of it lies below the dataset's own."""
+    layout = NamespaceLayout("team-a", "atelier")
+    key = layout.cache_segment("teapots", "latents", SHA, ".bin")
+    assert key.startswith(layout.cache("teapots", "latents") + "/")
+    assert key == f"atelier/team-a/datasets/teapots/cache/latents/{SHA}.bin"
+
+
+@pytest.mark.parametrize("digest", ["", "abc", SHA.upper(), "../" + SHA[3:]])
+def test_segment_is_named_by_a_digest(digest: str) -> None:
+    """A segment's key is built of a sha256 and nothing else."""
+    with pytest.raises(KeyRefused):
+        NamespaceLayout("team-a").cache_segment("teapots", "latents", digest, ".bin")
 
 
 def test_published_models_are_outside_the_run() -> None:

@@ -265,6 +265,7 @@ DOCUMENTS: dict[str, Document] = {
     "run": _a_run(),
     "outcome": manifests.OutcomeManifest(stopped_early=False, last_step=2000),
     "final": _a_final(),
+    "cache-index": manifests.CacheIndex(run_identity=SHA, bytes=32832, entries={OTHER_SHA: (64, 32768)}),
     "collecting": manifests.CollectPlan(
         steps=[1000], objects=[manifests.CollectedObject(key="atelier/team-a/runs/x", bytes=4096)]
     ),

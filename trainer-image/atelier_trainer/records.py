@@ -74,10 +74,11 @@ class Workspace:
     """Newest whole state; None: start at step 0."""
     checkpoints: tuple[LocalCheckpoint, ...] = field(default=())
     """Checkpoints whole in the store; the first whole manifest of a step wins."""
-    start_from: Path | None = None
-    """Model file (.safetensors) to start from; None where there is a state."""
+    start_from: tuple[Path, ...] = ()
+    """Model files (.safetensors) of one checkpoint to start from, that of the run's own type first; none where there is
+    a state."""
     start_from_sha256: str | None = None
-    """Of that file."""
+    """Of the first of them."""
     prior_pictures: tuple[Picture, ...] = ()
     """For prior preservation; empty: there are none, or the base model draws them."""
     image_encoder: Path | None = None

@@ -25,6 +25,7 @@ ADVICE: dict[Finding, tuple[Severity, str]] = {
         "Left out: it is not PNG, JPEG or WebP, whatever its name says. Convert it.",
     ),
     Finding.CAPTION_UNREADABLE: ("Error", "Not used: write captions as UTF-8 text of at most 64 KiB."),
+    Finding.MASK_UNUSABLE: ("Error", "Not used: a mask is a PNG, JPEG or WebP of its picture's width and height."),
     Finding.CAPTION_MISSING: (
         "Warning",
         "A concept model needs a caption for every picture: add NAME.txt beside it. Embeddings need none.",
@@ -33,6 +34,11 @@ ADVICE: dict[Finding, tuple[Severity, str]] = {
     Finding.PICTURE_TOO_SMALL: ("Warning", "Its shorter side is under 64 pixels, so it is enlarged and blurred."),
     Finding.DUPLICATE_PICTURE: ("Warning", "The same picture lies there more than once and weighs more. Remove one."),
     Finding.CAPTION_WITHOUT_PICTURE: ("Info", "No picture of that name lies beside it: rename one of the two."),
+    Finding.MASK_WITHOUT_PICTURE: (
+        "Info",
+        "No picture lies beside it: NAME.mask.png belongs to NAME.png or NAME.jpg.",
+    ),
+    Finding.FOLDER_REPEATS: ("Info", "Folders named NN_words show their pictures NN times a pass. Rename to undo."),
     Finding.CAPTION_TOO_LONG: ("Info", "Text encoders read 77 tokens, about 60 words: the rest is not seen."),
     Finding.ANIMATED_PICTURE: ("Info", "Only its first frame is used."),
 }

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from contextlib import suppress
+from pathlib import Path
 
 from atelier_contract.base import digest_of
 from atelier_contract.dataset import ResolutionStatus
@@ -22,14 +22,8 @@ from atelier_contract.roles import Role
 from atelier_contract.termination import InspectionResult, TerminationReport
 from atelier_trainer.commands.ending import Ending, end_well, shorten
 from atelier_trainer.commands.findings import Findings
-from atelier_trainer.edges.captions import (
-    CaptionUnreadable,
-    is_sidecar,
-    is_table,
-    read_sidecar,
-    read_table,
-    stem_of,
-)
+from atelier_trainer.commands.listing import Listing, read_captions, sort_files
+from atelier_trainer.edges.captions import MOST_CAPTIONS, read_folder_name, stem_of
 from atelier_trainer.edges.documents import write_document
 from atelier_trainer.edges.home import Home, open_home
 from atelier_trainer.edges.parallel import map_at_once
@@ -39,25 +33,10 @@ from atelier_trainer.edges.sources import Dataset, SourceFile, open_dataset
 from atelier_trainer.edges.store import Content
 from atelier_trainer.settings import TrainerSettings
 
-PICTURE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
-    | {".avif", ".heic", ".heif", ".jxl", ".psd", ".eps", ".svg"}
-)
-"""What a person would call a picture: of these the ones that cannot be used are named. Other files are passed over."""
 HELD_OUT_FROM_PICTURES = 12
 """Below, none are held out (DESIGN: truth of the result)."""
 LONG_CAPTION_WORDS = 60
 """About 77 tokens."""
-
-
-@dataclass
-class Listing:
-    """The files of a dataset by what they are for."""
-
-    pictures: list[SourceFile] = field(default_factory=list)
-    sidecars: dict[str, SourceFile] = field(default_factory=dict)
-    """By the stem they share with a picture; the preferred suffix wins."""
-    tables: list[SourceFile] = field(default_factory=list)
 
 
 def inspect(settings: TrainerSettings, asked: InspectInput, patience: Patience) -> Ending:
@@ -71,94 +50,74 @@ def inspect(settings: TrainerSettings, asked: InspectInput, patience: Patience) 
     dataset = open_dataset(settings, home, asked.dataset, patience)
     findings = Findings()
     listing = sort_files(dataset.files())
-    captions = _read_captions(dataset, listing, findings)
+    captions = read_captions(dataset, listing, findings)
     scratch = settings.scratch_dir / "inspect"
     scratch.mkdir(parents=True, exist_ok=True)
-    items = list(_look_at_all(dataset, listing.pictures, captions, scratch, findings))
+    items = list(_look_at_all(dataset, listing, captions, scratch, findings))
     _judge_whole(items, findings)
     if not items:
         return _end_unusable(asked, listing, findings)
     return _end_with_revision(home, asked, dataset, items, findings)
 
 
-def sort_files(files: Iterator[SourceFile]) -> Listing:
-    """Return the files by what they are for; hidden ones and those of no use are passed over."""
-    listing = Listing()
-    for file in files:
-        path = PurePosixPath(file.path)
-        if any(part.startswith(".") or part == "__MACOSX" for part in path.parts):
-            continue
-        if path.suffix.lower() in PICTURE_SUFFIXES:
-            listing.pictures.append(file)
-        elif is_table(file.path):
-            listing.tables.append(file)
-        elif is_sidecar(file.path):
-            stem = stem_of(file.path)
-            if stem not in listing.sidecars or path.suffix.lower() == ".txt":
-                listing.sidecars[stem] = file
-    listing.pictures.sort(key=lambda file: file.path)
-    return listing
-
-
-def _read_captions(dataset: Dataset, listing: Listing, findings: Findings) -> dict[str, str]:
-    """Return the captions by the pictures' paths."""
-    captions: dict[str, str] = {}
-    for table in listing.tables:
-        try:
-            captions |= read_table(dataset.shelf, table)
-        except CaptionUnreadable:
-            findings.add(Finding.CAPTION_UNREADABLE, table.path)
-    stems = {stem_of(picture.path): picture for picture in listing.pictures}
-    for path in sorted(captions.keys() - {picture.path for picture in listing.pictures}):
-        findings.add(Finding.CAPTION_WITHOUT_PICTURE, path)
-    for stem, sidecar in sorted(listing.sidecars.items()):
-        if stem not in stems:
-            findings.add(Finding.CAPTION_WITHOUT_PICTURE, sidecar.path)
-    for picture in listing.pictures:
-        sidecar_of_it = listing.sidecars.get(stem_of(picture.path))
-        if sidecar_of_it is None:
-            continue
-        try:
-            captions[picture.path] = read_sidecar(dataset.shelf, sidecar_of_it) or captions.get(picture.path, "")
-        except CaptionUnreadable:
-            findings.add(Finding.CAPTION_UNREADABLE, sidecar_of_it.path)
-    return captions
-
-
 def _look_at_all(
-    dataset: Dataset, pictures: list[SourceFile], captions: dict[str, str], scratch: Path, findings: Findings
+    dataset: Dataset, listing: Listing, captions: dict[str, list[str]], scratch: Path, findings: Findings
 ) -> Iterator[DatasetItem]:
     def fetch(numbered: tuple[int, SourceFile]) -> tuple[SourceFile, Path, Content]:
         number, file = numbered
         local = scratch / f"picture-{number}"
         return file, local, dataset.shelf.fetch(file.key, local)
 
-    small = [file for file in pictures if file.bytes <= MAX_FILE_BYTES]
-    for file in pictures:
+    small = [file for file in listing.pictures if file.bytes <= MAX_FILE_BYTES]
+    for file in listing.pictures:
         if file.bytes > MAX_FILE_BYTES:
             findings.add(Finding.PICTURE_TOO_LARGE, file.path)
     for file, local, content in map_at_once(fetch, list(enumerate(small))):
-        item = _look_at_one(file, local, content.sha256, captions.get(file.path), findings)
+        item = _look_at_one(file, local, content.sha256, captions.get(file.path, []), findings)
         local.unlink()
+        mask = listing.masks.get(stem_of(file.path))
         if item is not None:
-            yield item
+            yield _add_mask(item, mask, dataset, scratch, findings) if mask else item
+    stems = {stem_of(picture.path) for picture in listing.pictures}
+    for stem in sorted(listing.masks.keys() - stems):
+        findings.add(Finding.MASK_WITHOUT_PICTURE, listing.masks[stem].path)
+
+
+def _add_mask(item: DatasetItem, mask: SourceFile, dataset: Dataset, scratch: Path, findings: Findings) -> DatasetItem:
+    """Return the picture with its mask, or as it was where the mask cannot be one of it."""
+    local = scratch / "mask"
+    size = None
+    if mask.bytes <= MAX_FILE_BYTES:
+        content = dataset.shelf.fetch(mask.key, local)
+        with suppress(PictureRefused):
+            facts = look_at_picture(local)
+            size = facts.width_px, facts.height_px
+        local.unlink()
+    if size != (item.width, item.height):
+        findings.add(Finding.MASK_UNUSABLE, mask.path)
+        return item
+    return item.model_copy(update={"mask_path": mask.path, "mask_sha256": content.sha256})
 
 
 def _look_at_one(
-    file: SourceFile, local: Path, sha256: str, caption: str | None, findings: Findings
+    file: SourceFile, local: Path, sha256: str, captions: list[str], findings: Findings
 ) -> DatasetItem | None:
     try:
         facts = look_at_picture(local)
     except PictureRefused as refusal:
         findings.add(refusal.finding, file.path)
         return None
+    repeats, words = read_folder_name(file.path)
+    if repeats > 1:
+        findings.add(Finding.FOLDER_REPEATS, file.path)
+    captions = [caption for caption in captions if caption] or ([words] if words else [])
     if facts.is_animated:
         findings.add(Finding.ANIMATED_PICTURE, file.path)
     if min(facts.width_px, facts.height_px) < MIN_SIDE_PX:
         findings.add(Finding.PICTURE_TOO_SMALL, file.path)
-    if not caption:
+    if not captions:
         findings.add(Finding.CAPTION_MISSING, file.path)
-    elif len(caption.split()) > LONG_CAPTION_WORDS:
+    elif max(len(caption.split()) for caption in captions) > LONG_CAPTION_WORDS:
         findings.add(Finding.CAPTION_TOO_LONG, file.path)
     return DatasetItem(
         path=file.path,
@@ -166,7 +125,9 @@ def _look_at_one(
         sha256=sha256,
         width=facts.width_px,
         height=facts.height_px,
-        caption=caption or None,
+        caption=captions[0] if captions else None,
+        other_captions=list(dict.fromkeys(captions[1:MOST_CAPTIONS])),
+        repeats=repeats,
     )
 
 

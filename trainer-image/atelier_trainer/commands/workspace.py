@@ -52,7 +52,7 @@ class Fetcher:
         base_model, digest = self._fetch_base_model(manifest)
         state = self._fetch_state(run)
         # A state holds the weights: what the run started from may have been collected since.
-        start, start_sha256 = self._fetch_start(manifest) if state is None else (None, None)
+        start, start_sha256 = self._fetch_start(manifest) if state is None else ((), None)
         scratch = self._folder("work")
         return Workspace(
             input=self.asked,
@@ -84,7 +84,27 @@ class Fetcher:
             raise changed(self.asked, item.path) from error
         if sha256 != item.sha256:
             raise changed(self.asked, item.path)
-        return Picture(path, item.sha256, item.caption)
+        return Picture(
+            path,
+            item.sha256,
+            item.caption,
+            other_captions=tuple(item.other_captions),
+            mask=self._fetch_mask(dataset, item, path),
+            repeats=item.repeats,
+            name=item.path,
+        )
+
+    def _fetch_mask(self, dataset: Dataset, item: DatasetItem, picture: Path) -> Path | None:
+        if item.mask_path is None or item.mask_sha256 is None:
+            return None
+        path = picture.with_suffix(".mask")
+        try:
+            sha256 = self._fetch(dataset.shelf, dataset.key_of_mask(item), path)
+        except ObjectMissing as error:
+            raise changed(self.asked, item.mask_path) from error
+        if sha256 != item.mask_sha256:
+            raise changed(self.asked, item.mask_path)
+        return path
 
     def _fetch_base_model(self, run: RunManifest | None) -> tuple[Path, str]:
         source = open_base_model(self.settings, self.home, self.asked.base_model)
@@ -113,14 +133,17 @@ class Fetcher:
                 return LocalState(folder, stored.manifest)
         return None
 
-    def _fetch_start(self, begun: RunManifest | None) -> tuple[Path | None, str | None]:
+    def _fetch_start(self, begun: RunManifest | None) -> tuple[tuple[Path, ...], str | None]:
         if self.asked.start_from is None:
-            return None, None
-        key, sha256 = find_start(self.home, self.asked, self.asked.start_from, begun)
-        path = self._folder("start") / PurePosixPath(key).name
-        if self._fetch(self.home.store, key, path) != sha256:
-            raise ObjectMissing(f"{key} is not what its checkpoint's manifest lists")
-        return path, sha256
+            return (), None
+        files = find_start(self.home, self.asked, self.asked.start_from, begun)
+        paths = []
+        for file in files:
+            path = self._folder("start") / PurePosixPath(file.key).name
+            if self._fetch(self.home.store, file.key, path) != file.sha256:
+                raise ObjectMissing(f"{file.key} is not what its checkpoint's manifest lists")
+            paths.append(path)
+        return tuple(paths), files[0].sha256
 
     def _fetch(self, shelf: Shelf, key: str, path: Path) -> str:
         if self.is_terminated():

@@ -44,6 +44,8 @@ class Folder:
 
     shelf: Shelf
     prefix: str
+    is_public: bool = False
+    """Somebody else's repository: what lies beside the needed files is not the user's to remove."""
 
     @property
     def address(self) -> str:
@@ -88,6 +90,10 @@ class DatasetFolder:
         """Return where a picture of a revision lies."""
         return self.folder.key_of(item.path)
 
+    def key_of_mask(self, item: DatasetItem) -> str:
+        """Return where the mask of a picture that has one lies."""
+        return self.folder.key_of(item.mask_path or "")
+
 
 @dataclass(frozen=True)
 class UploadedDataset:
@@ -120,6 +126,10 @@ class UploadedDataset:
     def key_of(self, item: DatasetItem) -> str:
         """Return where a picture of a revision lies."""
         return self.layout.blob(self.name, item.sha256)
+
+    def key_of_mask(self, item: DatasetItem) -> str:
+        """Return where the mask of a picture that has one lies."""
+        return self.layout.blob(self.name, item.mask_sha256 or "")
 
     def list_blobs(self) -> dict[str, int]:
         """Return sizes of all pushed contents by key: one listing instead of a question for each picture."""
@@ -170,7 +180,7 @@ def open_base_model(settings: TrainerSettings, home: Home, asked: BaseModelInput
 
         hub = source.hugging_face
         token = settings.read_token(names.KEY_HUGGING_FACE_TOKEN)
-        return Folder(HubShelf(hub.repository, hub.revision, token), "")
+        return Folder(HubShelf(hub.repository, hub.revision, token), "", is_public=True)
     raise InvalidInput("the input names no source of the base model: storage, persistentVolumeClaim or huggingFace")
 
 
