@@ -10,21 +10,21 @@ Shapes: r rank, I inputs, O outputs of a layer; for convolutions k x k is the ke
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from functools import partial
 from typing import Literal
 
-import peft
 import torch
-from peft.tuners.lora import LoraLayer
-from torch import Tensor, nn
+from torch import Tensor
 
 from atelier_contract.dataset import ModelType
 from atelier_contract.settings import Settings, Targets
 from atelier_trainer.errors import InvalidInput
+from atelier_trainer.learn.adapters import Adapter, AdapterSet, inject_adapters
 from atelier_trainer.learn.draws import Draws
 from atelier_trainer.learn.families.base import Family
 from atelier_trainer.learn.methods.base import RateGroup
+from atelier_trainer.learn.parameters import FlatParameters
 from atelier_trainer.learn.run import build_wording
 
 ADAPTER = "atelier"
@@ -47,19 +47,6 @@ TEXT_ROOT = "text_model."
 """transformers 5 dropped this part of its module names; files and their readers still have it."""
 
 
-@dataclass(frozen=True)
-class Adapter:
-    """One adapted layer."""
-
-    name: str
-    """Its name in the file, without a suffix."""
-    down: nn.Parameter
-    """[r, I] or [r, I, k, k]."""
-    up: nn.Parameter
-    """[O, r] or [O, r, 1, 1]; zero at the start."""
-    dropout: nn.Module
-
-
 class ConceptModel:
     """The adapters of one run."""
 
@@ -76,35 +63,40 @@ class ConceptModel:
         self._rank = asked.rank
         self._scale = asked.alpha / asked.rank
         self._rate, self._text_rate = settings.learning_rate, asked.text_encoder_learning_rate
-        _inject(family.denoiser, DENOISER_TARGETS[asked.targets], asked.rank, asked.alpha, asked.dropout)
-        self._denoiser = list(_find_adapters(family.denoiser, DENOISER_PREFIX))
-        self._text: list[Adapter] = []
+        inject = partial(inject_adapters, rank=asked.rank, alpha=asked.alpha, dropout=asked.dropout)
+        targets = DENOISER_TARGETS[asked.targets]
+        self._denoiser = [inject(family.denoiser, targets, name_layer=partial(_name_layer, DENOISER_PREFIX))]
+        self._text: list[AdapterSet] = []
         if self.has_live_text:
-            text_targets = TEXT_ATTENTION if asked.targets == "attention" else TEXT_ATTENTION + TEXT_MLP
-            for encoder in family.encoders.values():
-                _inject(encoder.model, text_targets, asked.rank, asked.alpha, asked.dropout)
-                self._text += _find_adapters(encoder.model, TEXT_PREFIX)
+            targets = TEXT_ATTENTION if asked.targets == "attention" else TEXT_ATTENTION + TEXT_MLP
+            self._text = [
+                inject(encoder.model, targets, name_layer=partial(_name_layer, TEXT_PREFIX))
+                for encoder in family.encoders.values()
+            ]
         for adapter in self._adapters():
             _initialise(adapter, draws)
+        for flat in self.flat_parameters():
+            flat.refresh()
 
-    def named_parameters(self) -> dict[str, nn.Parameter]:
+    def named_parameters(self) -> dict[str, Tensor]:
         """Return both matrices of every layer."""
-        named: dict[str, nn.Parameter] = {}
-        for adapter in self._adapters():
-            named[f"{adapter.name}.down"], named[f"{adapter.name}.up"] = adapter.down, adapter.up
-        return named
+        return {name: view for flat in self.flat_parameters() for name, view in flat.views.items()}
+
+    def flat_parameters(self) -> list[FlatParameters]:
+        """Return the denoiser's adapters, then the text encoders'."""
+        return [found.flat for found in self._denoiser + self._text]
 
     def rate_groups(self) -> list[RateGroup]:
         """Return the denoiser's adapters and the text encoder's, each at its own rate."""
-        groups = [RateGroup([p for a in self._denoiser for p in (a.down, a.up)], self._rate)]
+        groups = [RateGroup([found.flat.master for found in self._denoiser], self._rate)]
         if self._text_rate is not None:
-            groups.append(RateGroup([p for a in self._text for p in (a.down, a.up)], self._text_rate))
+            groups.append(RateGroup([found.flat.master for found in self._text], self._text_rate))
         return groups
 
     def set_training(self, *, on: bool) -> None:
         """Switch adapter dropout on or off."""
         for adapter in self._adapters():
-            adapter.dropout.train(on)
+            adapter.layer.dropout.train(on)
 
     def rewrite(self, text: str) -> str:
         """Return the text unchanged: the trigger is made of words that the tokenizer knows how to split."""
@@ -149,35 +141,25 @@ class ConceptModel:
             with torch.no_grad():
                 adapter.down.copy_(down)
                 adapter.up.copy_(up.float() * (alpha / len(down) / self._scale))
+        for flat in self.flat_parameters():
+            flat.refresh()
 
     def architecture_suffix(self) -> Literal["lora"]:
         """Return `lora`."""
         return "lora"
 
     def _adapters(self) -> list[Adapter]:
-        return self._denoiser + self._text
+        return [adapter for found in self._denoiser + self._text for adapter in found.adapters]
 
 
 SUFFIXES = (".lora_down.weight", ".lora_up.weight", ".alpha")
 """Kohya's three tensors of a layer."""
 
 
-def _inject(model: nn.Module, targets: tuple[str, ...], rank: int, alpha: float, dropout: float) -> None:
-    """Add adapters to all layers whose name ends in a target; nothing else is trainable afterwards."""
-    config = peft.LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(targets))
-    peft.inject_adapter_in_model(config, model, adapter_name=ADAPTER)
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(".lora_" in name)
-
-
-def _find_adapters(model: nn.Module, prefix: str) -> Iterator[Adapter]:
-    """Yield the adapters of a model, made float32, in the order of its modules."""
-    for name, module in model.named_modules():
-        if isinstance(module, LoraLayer):
-            path = name if prefix == DENOISER_PREFIX or name.startswith(TEXT_ROOT) else TEXT_ROOT + name
-            down, up = module.lora_A[ADAPTER].float(), module.lora_B[ADAPTER].float()
-            name_in_file = f"{prefix}_{path.replace('.', '_')}"
-            yield Adapter(name_in_file, down.weight, up.weight, module.lora_dropout[ADAPTER])
+def _name_layer(prefix: str, path: str) -> str:
+    """Return a layer's name in the file, without a suffix."""
+    rooted = path if prefix == DENOISER_PREFIX or path.startswith(TEXT_ROOT) else TEXT_ROOT + path
+    return f"{prefix}_{rooted.replace('.', '_')}"
 
 
 def _initialise(adapter: Adapter, draws: Draws) -> None:
@@ -189,5 +171,5 @@ def _initialise(adapter: Adapter, draws: Draws) -> None:
         adapter.up.zero_()
 
 
-def _copy(parameter: nn.Parameter) -> Tensor:
+def _copy(parameter: Tensor) -> Tensor:
     return parameter.detach().to("cpu", torch.float32, copy=True).contiguous()
