@@ -118,6 +118,10 @@ def build_checkpoint(workspace: Workspace, step: int) -> tuple[Path, CheckpointM
         name = "concept-model.safetensors" if workspace.input.type == "ConceptModel" else "embedding.safetensors"
         weights = _put(folder, name, b"weights of step %d" % step)
         files = [ModelFile(**weights.model_dump(), role=workspace.input.type)]
+        concept = workspace.input.settings.concept_model
+        if concept is not None and concept.embedding is not None:
+            rows = _put(folder, "embedding.safetensors", b"rows of step %d" % step)
+            files.append(ModelFile(**rows.model_dump(), role="Embedding"))
     manifest = CheckpointManifest(
         step=step,
         run_identity=workspace.input.run_identity,

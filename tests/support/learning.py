@@ -25,6 +25,13 @@ IDENTITY = "1" * 64
 BASE_DIGEST = "b" * 64
 
 CONCEPT_MODEL = {"captionPrefix": "TKXW", "rank": 4, "alpha": 2, "targets": "attentionMlp", "dropout": 0}
+PIVOTAL = {
+    "initialPhrase": "object",
+    "placeholder": "<tkxw>",
+    "vectors": 2,
+    "learningRate": 3e-3,
+    "untilPercent": 50,
+}
 EMBEDDING = {"initialPhrase": "red star", "placeholder": "<tkxw>", "vectors": 3}
 
 

@@ -116,7 +116,7 @@ class TestStart:
         for role in (Role.PREFLIGHT, Role.TRAIN):
             ending = volume_tenant.pod().run(role, starting)
             assert ending.exit_code == ExitCode.DONE, ending.report.message
-        assert seen[0].start_from is None
+        assert seen[0].start_from == ()
 
     def test_a_run_without_a_state_needs_it(
         self,

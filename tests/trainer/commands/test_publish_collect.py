@@ -9,80 +9,29 @@ from pathlib import Path
 import pytest
 
 from atelier_contract.exit_codes import ExitCode
-from atelier_contract.inputs import CollectInput, PublishInput, SelectedCheckpoint
+from atelier_contract.inputs import SelectedCheckpoint
 from atelier_contract.layout import RunLayout
 from atelier_contract.manifests import (
     CollectPlan,
     FinalManifest,
-    OutcomeManifest,
-    OwnerManifest,
 )
 from atelier_contract.names import TERMINATION_LIMIT_BYTES
 from atelier_contract.publishing import InvokeAiSpec, PublishSpec
 from atelier_contract.reasons import Reason
 from atelier_contract.roles import Role
 from atelier_contract.termination import PublishedRow, PublishResult, TerminationReport
-from atelier_trainer.commands.ending import Ending
 from atelier_trainer.edges.documents import read_document
 from atelier_trainer.edges.home import Home
-from atelier_trainer.edges.recorder import StoreRecorder
 from atelier_trainer.edges.runs import first_of_each_step, list_checkpoints
 from atelier_trainer.edges.store import Store
-from atelier_trainer.records import Workspace
-from fake_learning import build_checkpoint, build_run
-from learning import build_settings
-from trainer_pod import CLUSTER_UID, IDENTITY, NAMESPACE_UID, UPLOAD, Tenant
+from finalizing_pod import choose, collect, finish, publish, published_keys
+from trainer_pod import Tenant
 
 
 @pytest.fixture
 def run(tenant: Tenant, tmp_path: Path) -> RunLayout:
     """A finished run with checkpoints at steps 0, 2, 4 and 6."""
-    asked = tenant.training_input("0" * 64, UPLOAD, settings=build_settings(steps=6, everySteps=2))
-    workspace = Workspace(asked, "first", (), tmp_path, "b" * 64, tmp_path / "work")
-    layout = tenant.layout.run("teapot", IDENTITY)
-    owner = OwnerManifest(cluster_uid=CLUSTER_UID, namespace_uid=NAMESPACE_UID)
-    tenant.store.write(tenant.layout.owner, owner.to_bytes())
-    with StoreRecorder(Home(tenant.store, tenant.layout), layout, "first") as recorder:
-        recorder.record_run(build_run(workspace))
-        for step in (0, 2, 4, 6):
-            recorder.record_checkpoint(*build_checkpoint(workspace, step))
-        recorder.record_outcome(OutcomeManifest(stopped_early=False, last_step=6))
-    return layout
-
-
-def choose(tenant: Tenant, run: RunLayout, *steps: int) -> list[SelectedCheckpoint]:
-    """Return the selection of these steps as status would tell it."""
-    whole = first_of_each_step(list_checkpoints(Home(tenant.store, tenant.layout), run))
-    digests = {step: stored.manifest.files[0].sha256 if step else "" for step, stored in whole.items()}
-    return [SelectedCheckpoint(step=step, sha256=digests[step][:16]) for step in steps]
-
-
-def publish(tenant: Tenant, selection: list[SelectedCheckpoint], **changes: object) -> Ending:
-    """Publish a selection."""
-    asked = PublishInput(
-        store=tenant.asked,
-        job="teapot",
-        run_identity=IDENTITY,
-        model_name="TKXW teapot",
-        slug="tkxw-teapot",
-        selection=selection,
-    )
-    return tenant.pod().run(Role.PUBLISH, asked.model_copy(update=changes))
-
-
-def collect(
-    tenant: Tenant, kept: list[SelectedCheckpoint], deleted: list[SelectedCheckpoint], *, whole_run: bool = False
-) -> Ending:
-    """Collect."""
-    asked = CollectInput(
-        store=tenant.asked, job="teapot", run_identity=IDENTITY, kept=kept, deleted=deleted, whole_run=whole_run
-    )
-    return tenant.pod().run(Role.COLLECT, asked)
-
-
-def published_keys(tenant: Tenant) -> list[str]:
-    """Return what lies under models/."""
-    return [entry.key for entry in tenant.store.list(tenant.layout.key("models"))]
+    return finish(tenant, tmp_path)
 
 
 class TestPublish:

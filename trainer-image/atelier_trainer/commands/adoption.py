@@ -6,11 +6,21 @@ brings another trainer image and so another identity, and must not train anew fo
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from atelier_contract.inputs import StartFromInput, TrainingInput
 from atelier_contract.manifests import RunManifest
 from atelier_trainer.edges.home import Home
 from atelier_trainer.edges.runs import EarlierRun, first_of_each_step, list_checkpoints, list_runs
 from atelier_trainer.errors import InvalidInput
+
+
+@dataclass(frozen=True)
+class StartFile:
+    """One model file that a run starts from."""
+
+    key: str
+    sha256: str
 
 
 def find_own_run(home: Home, asked: TrainingInput) -> EarlierRun | None:
@@ -29,8 +39,8 @@ def find_own_run(home: Home, asked: TrainingInput) -> EarlierRun | None:
     return by_worth[0] if by_worth else None
 
 
-def find_start(home: Home, asked: TrainingInput, start: StartFromInput, begun: RunManifest | None) -> tuple[str, str]:
-    """Return key and sha256 of the model file that a run starts from. Only a run without a state needs it.
+def find_start(home: Home, asked: TrainingInput, start: StartFromInput, begun: RunManifest | None) -> list[StartFile]:
+    """Return the model files that a run starts from, that of its own type first. Only a run without a state needs them.
 
     Args:
         home: the store.
@@ -50,9 +60,9 @@ def find_start(home: Home, asked: TrainingInput, start: StartFromInput, begun: R
                         f"startFrom: {start.job} trained a {made[0]} of {made[1]}, this is a {asked.type} of "
                         f"{asked.base_model.architecture}: start from a job of the same type and architecture"
                     )
-                file = checkpoint.manifest.files[0]
-                _refuse_other_start(file.sha256, begun, start)
-                return checkpoint.key(file.name), file.sha256
+                files = [StartFile(checkpoint.key(file.name), file.sha256) for file in checkpoint.manifest.files]
+                _refuse_other_start(files[0].sha256, begun, start)
+                return files
     raise InvalidInput(
         f"startFrom: checkpoint {start.checkpoint} of {start.job} is not in the store: name one that kubectl atelier "
         f"checkpoints {start.job} lists (what was not selected is deleted when a job is finalized)"

@@ -18,7 +18,7 @@ from atelier_contract.reasons import Reason
 from atelier_contract.roles import Role
 from atelier_contract.termination import CollectResult, TerminationReport
 from atelier_trainer.commands.ending import Ending, end_well
-from atelier_trainer.commands.publish import WEIGHTS_SUFFIX, find_selected
+from atelier_trainer.commands.publish import WEIGHTS_SUFFIX, find_selected, name_published
 from atelier_trainer.edges.documents import find_document, read_document, write_document
 from atelier_trainer.edges.home import Home, open_home
 from atelier_trainer.edges.patience import Patience
@@ -119,7 +119,7 @@ def _collect_run(home: Home, run: RunLayout) -> CollectResult:
 def _verify_published(
     home: Home, run: RunLayout, kept: list[SelectedCheckpoint], whole: list[StoredCheckpoint], job: str
 ) -> list[PublishedModel]:
-    """Read every kept model back from `models/`.
+    """Read every file of the kept models back from `models/`; return the first of each checkpoint.
 
     Raises:
         ObjectMissing: one is not there, or not as recorded.
@@ -128,9 +128,11 @@ def _verify_published(
     published = []
     for chosen in kept:
         checkpoint = find_selected(whole, chosen, job)
+        keys = []
         for file in checkpoint.manifest.files:
-            key = run.model(slug, chosen.step, file.sha256, WEIGHTS_SUFFIX)
-            if home.store.digest(key).sha256 != file.sha256:
-                raise ObjectMissing(f"{key} is not what was published: nothing was deleted, publish again")
-            published.append(PublishedModel(step=chosen.step, key=key, sha256=file.sha256, bytes=file.bytes))
+            keys.append(name_published(run, slug, checkpoint.manifest, file, WEIGHTS_SUFFIX))
+            if home.store.digest(keys[-1]).sha256 != file.sha256:
+                raise ObjectMissing(f"{keys[-1]} is not what was published: nothing was deleted, publish again")
+        first = checkpoint.manifest.files[0]
+        published.append(PublishedModel(step=chosen.step, key=keys[0], sha256=first.sha256, bytes=first.bytes))
     return published

@@ -2,17 +2,22 @@
 
 In: a PublishInput. Out: for each selected model file a weights file, a sidecar and a preview. A file that is there
 already with the same bytes is done; with others, an error: a published model never changes.
+
+A checkpoint with two files (a concept model and the embedding trained with it) is published as two models under one
+stem. What is reported is the first, the embedding lies beside it: NAME.safetensors and NAME-embedding.safetensors.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from atelier_contract.architectures import Architecture
 from atelier_contract.base import canonical_json
+from atelier_contract.dataset import ModelType
 from atelier_contract.inputs import PublishInput, SelectedCheckpoint
 from atelier_contract.layout import RunLayout
-from atelier_contract.manifests import ModelFile, RunManifest
+from atelier_contract.manifests import CheckpointManifest, ModelFile, RunManifest
 from atelier_contract.reasons import Reason
 from atelier_contract.roles import Role
 from atelier_contract.termination import PublishedRow, PublishResult, TerminationReport
@@ -25,12 +30,14 @@ from atelier_trainer.errors import InvalidInput, ObjectMissing
 from atelier_trainer.settings import TrainerSettings
 
 WEIGHTS_SUFFIX, SIDECAR_SUFFIX, PREVIEW_SUFFIX = ".safetensors", ".json", ".png"
+SECOND_STEMS: dict[ModelType, str] = {"ConceptModel": "-concept-model", "Embedding": "-embedding"}
+"""Put behind the stem of a checkpoint's later files, by role."""
 SD_VERSION = {
     Architecture.STABLE_DIFFUSION_1: "SD1",
     Architecture.STABLE_DIFFUSION_XL: "SDXL",
-    Architecture.FLUX_1: "Other",
+    Architecture.FLUX_1: "Flux",
 }
-"""Values of `sd version` in A1111's sidecar (extensions-builtin/Lora, ui_edit_user_metadata)."""
+"""Values of `sd version` in the sidecar of A1111 and Forge (their Lora extension's ui_edit_user_metadata)."""
 INSTALL_LATER = (
     "published in the store; not installed in InvokeAI: this release cannot install yet, import the .safetensors file "
     "from models/ there by hand"
@@ -46,35 +53,56 @@ class Publication:
     manifest: RunManifest
     slug: str
 
-    def publish(self, checkpoint: StoredCheckpoint, file: ModelFile) -> PublishedRow:
-        """Publish one model file of a checkpoint and read it back.
+    def publish(self, checkpoint: StoredCheckpoint) -> PublishedRow:
+        """Publish the model files of a checkpoint and read them back; return the row of the first.
 
         Raises:
             ObjectMissing: the bytes are not those that were recorded.
             ObjectConflict: another file has the published name.
         """
-        store, step = self.home.store, checkpoint.manifest.step
+        files = checkpoint.manifest.files
+        for file in files:
+            self._publish_file(checkpoint, file)
+        return PublishedRow(step=checkpoint.manifest.step, sha256=files[0].sha256, bytes=files[0].bytes)
+
+    def _publish_file(self, checkpoint: StoredCheckpoint, file: ModelFile) -> None:
+        store = self.home.store
         source = checkpoint.key(file.name)
-        target = self.run.model(self.slug, step, file.sha256, WEIGHTS_SUFFIX)
+        target = name_published(self.run, self.slug, checkpoint.manifest, file, WEIGHTS_SUFFIX)
         if store.digest(source).sha256 != file.sha256:
             raise ObjectMissing(f"{source} is not what its checkpoint's manifest lists: it was damaged in the store")
         store.copy(source, target)
         if store.digest(target).sha256 != file.sha256:
             raise ObjectMissing(f"{target} was not written as it was read: delete it and publish again")
-        self._add_sidecar(step, file)
+        self._add_sidecar(checkpoint, file)
         self._add_preview(checkpoint, file)
-        return PublishedRow(step=step, sha256=file.sha256, bytes=file.bytes)
 
-    def _add_sidecar(self, step: int, file: ModelFile) -> None:
-        key = self.run.model(self.slug, step, file.sha256, SIDECAR_SUFFIX)
+    def _add_sidecar(self, checkpoint: StoredCheckpoint, file: ModelFile) -> None:
+        key = name_published(self.run, self.slug, checkpoint.manifest, file, SIDECAR_SUFFIX)
         if self.home.store.head(key) is None:  # a person may have edited it since: what is there stays
-            self.home.store.write(key, canonical_json(describe_model(self.manifest, step, file)))
+            stems = {
+                other.role: name_published(self.run, self.slug, checkpoint.manifest, other, "").rpartition("/")[2]
+                for other in checkpoint.manifest.files
+            }
+            sidecar = describe_model(self.manifest, checkpoint.manifest.step, file, stems)
+            self.home.store.write(key, canonical_json(sidecar))
 
     def _add_preview(self, checkpoint: StoredCheckpoint, file: ModelFile) -> None:
-        key = self.run.model(self.slug, checkpoint.manifest.step, file.sha256, PREVIEW_SUFFIX)
+        key = name_published(self.run, self.slug, checkpoint.manifest, file, PREVIEW_SUFFIX)
         samples = sorted(checkpoint.manifest.samples, key=lambda sample: sample.prompt)
         if samples and self.home.store.head(key) is None:
             self.home.store.copy(checkpoint.key(samples[0].name), key)
+
+
+def name_published(run: RunLayout, slug: str, checkpoint: CheckpointManifest, file: ModelFile, suffix: str) -> str:
+    """Return the key of a published file.
+
+    A checkpoint's files share the stem of the first, so that what belongs together stands together; the later ones have
+    their role behind it.
+    """
+    first = checkpoint.files[0]
+    second = "" if file.name == first.name else SECOND_STEMS[file.role]
+    return run.model(slug, checkpoint.step, first.sha256, f"{second}{suffix}")
 
 
 def publish(settings: TrainerSettings, asked: PublishInput, patience: Patience) -> Ending:
@@ -89,10 +117,7 @@ def publish(settings: TrainerSettings, asked: PublishInput, patience: Patience) 
     run = home.layout.run(asked.job, asked.run_identity)
     publication = Publication(home, run, read_document(home.store, run.manifest, RunManifest), asked.slug)
     whole = list_checkpoints(home, run)
-    rows = []
-    for chosen in asked.selection:
-        checkpoint = find_selected(whole, chosen, asked.job)
-        rows += [publication.publish(checkpoint, file) for file in checkpoint.manifest.files]
+    rows = [publication.publish(find_selected(whole, chosen, asked.job)) for chosen in asked.selection]
     wants_install = asked.publish is not None and asked.publish.invoke_ai is not None
     report = TerminationReport(
         role=Role.PUBLISH,
@@ -122,16 +147,44 @@ def find_selected(whole: list[StoredCheckpoint], chosen: SelectedCheckpoint, job
     )
 
 
-def describe_model(manifest: RunManifest, step: int, file: ModelFile) -> dict[str, str | int]:
-    """Return the sidecar that A1111, Forge, SwarmUI and InvokeAI read beside a weights file."""
-    concept, embedding = manifest.settings.concept_model, manifest.settings.embedding
-    kind = "Concept model (LoRA)" if file.role == "ConceptModel" else "Embedding (textual inversion)"
-    trigger = embedding.placeholder if embedding else concept.caption_prefix if concept else ""
+def describe_model(
+    manifest: RunManifest, step: int, file: ModelFile, stems: Mapping[ModelType, str]
+) -> dict[str, str | int]:
+    """Return the sidecar that A1111, Forge, SwarmUI and InvokeAI read beside a weights file.
+
+    Args:
+        manifest: of the run.
+        step: of the checkpoint.
+        file: the model file it stands beside.
+        stems: names of the checkpoint's published files, without suffixes, by role.
+    """
+    notes = f"Step {step} of {manifest.settings.steps}, run {manifest.job} {manifest.run_identity[:8]}. "
+    version = SD_VERSION[manifest.architecture]
+    if file.role == "Embedding":
+        # A1111, Forge and ComfyUI call an embedding by its file, whatever its word was in training.
+        return {
+            "description": f"{manifest.model_name}. Embedding (textual inversion), trained with Atelier.",
+            "activation text": stems["Embedding"],
+            "sd version": version,
+            "notes": f"{notes}{_explain_calls(manifest, stems['Embedding'])}sha256 {file.sha256}",
+        }
+    if "Embedding" in stems:
+        notes += f"Needs {stems['Embedding']} beside it. {_explain_calls(manifest, stems['Embedding'])}"
+    concept = manifest.settings.concept_model
     return {
-        "description": f"{manifest.model_name}. {kind}, trained with Atelier.",
-        "activation text": trigger,
-        "sd version": SD_VERSION[manifest.architecture],
+        "description": f"{manifest.model_name}. Concept model (LoRA), trained with Atelier.",
+        "activation text": concept.caption_prefix if concept else "",
+        "sd version": version,
         "preferred weight": 1,
-        "notes": f"Step {step} of {manifest.settings.steps}, run {manifest.job} {manifest.run_identity[:8]}. "
-        f"sha256 {file.sha256}",
+        "notes": f"{notes}sha256 {file.sha256}",
     }
+
+
+def _explain_calls(manifest: RunManifest, stem: str) -> str:
+    """Return how each tool calls an embedding in a prompt."""
+    settings = manifest.settings
+    asked = settings.embedding or (settings.concept_model.embedding if settings.concept_model else None)
+    calls = [f"A1111, Forge: {stem}", f"ComfyUI: embedding:{stem}", f"SwarmUI: <embed:{stem}>", f"InvokeAI: <{stem}>"]
+    if asked:
+        calls.append(f"diffusers: {asked.placeholder}, given as token")
+    return f"In prompts: {'. '.join(calls)}. "
