@@ -25,6 +25,10 @@ class ArchitectureFacts:
     """Folders of a diffusers checkpoint that must be there."""
     embeddings: bool
     """Whether a textual inversion can be trained."""
+    weighs_noise: bool = True
+    """Whether its loss knows min-SNR weights: flow matching has none."""
+    negative_prompt: bool = True
+    """Whether its samples are led away from a negative prompt: distilled guidance is led by a number alone."""
 
 
 FACTS = {
@@ -42,6 +46,8 @@ FACTS = {
         1024,
         ("transformer", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler"),
         embeddings=False,
+        weighs_noise=False,
+        negative_prompt=False,
     ),
 }
 """Folder names and native sizes: the published diffusers checkpoints of each family."""

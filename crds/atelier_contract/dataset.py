@@ -112,6 +112,8 @@ class DatasetStatus(Report):
     """Usable pictures."""
     captioned: Annotated[int, Field(ge=0)] | None = None
     """Usable pictures that have a caption."""
+    pictures_per_pass: Annotated[int, Field(ge=0)] | None = None
+    """Pictures of one pass: more than items where folders ask for repeats. Templates derive steps from it."""
     bytes: Annotated[int, Field(ge=0)] | None = None
     """Size of the usable pictures, in bytes."""
     usable_for: (

@@ -24,9 +24,10 @@ def digest_spec(spec: TrainingJobSpec) -> str:
     return digest_of(asked)
 
 
-def identify_run(spec_digest: str, dataset_revision: str, trainer_image: str) -> str:
-    """Return the run identity: sha256 over spec digest, dataset revision and trainer image."""
-    return digest_of([spec_digest, dataset_revision, trainer_image])
+def identify_run(spec_digest: str, dataset_revision: str, trainer_image: str, prior_revision: str = "") -> str:
+    """Return the run identity: sha256 over spec digest, dataset revision, trainer image and any prior dataset's."""
+    parts = [spec_digest, dataset_revision, trainer_image]
+    return digest_of([*parts, prior_revision] if prior_revision else parts)
 
 
 def slugify(model_name: str) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from atelier_contract.architectures import Architecture
-from atelier_contract.base import Spec, keyed_by
+from atelier_contract.base import CelRule, Spec, keyed_by
 from atelier_contract.dataset import ModelType
-from atelier_contract.training_job import ConceptModelSpec, EmbeddingSpec
+from atelier_contract.methods import ConceptModelSpec, EmbeddingSpec
 from atelier_contract.tuning import TuningSpec
 
 KIND = "TrainingTemplate"
@@ -17,8 +17,21 @@ PLURAL = "trainingtemplates"
 SHORT_NAME = "ttmpl"
 
 
+FLOOR_BELOW_CEILING: CelRule = {
+    "rule": "!has(self.minSteps) || !has(self.maxSteps) || self.minSteps <= self.maxSteps",
+    "message": "minSteps may not exceed maxSteps",
+}
+ONE_WAY_TO_STEPS: CelRule = {
+    "rule": "!has(self.steps) || (!has(self.passesPerPicture) && !has(self.minSteps) && !has(self.maxSteps))",
+    "message": "name either steps, or passesPerPicture with minSteps and maxSteps, from which steps follow by the "
+    "dataset's size",
+}
+
+
 class Recipe(Spec):
     """Settings for one architecture and one type of training."""
+
+    model_config = {"json_schema_extra": {"x-kubernetes-validations": [FLOOR_BELOW_CEILING, ONE_WAY_TO_STEPS]}}
 
     architecture: Architecture
     """Family the recipe is for."""
@@ -42,6 +55,19 @@ class Recipe(Spec):
     """Defaults for spec.embedding."""
     tuning: TuningSpec | None = None
     """Defaults for spec.tuning."""
+
+    @model_validator(mode="after")
+    def refuse_contradictions(self) -> Self:
+        """Refuse limits that cannot be met, as the API server does.
+
+        Raises:
+            ValueError: the fewest steps exceed the most, or steps are given twice.
+        """
+        if (self.min_steps or 0) > (self.max_steps or self.min_steps or 0):
+            raise ValueError(FLOOR_BELOW_CEILING["message"])
+        if self.steps is not None and {self.passes_per_picture, self.min_steps, self.max_steps} != {None}:
+            raise ValueError(ONE_WAY_TO_STEPS["message"])
+        return self
 
 
 class TrainingTemplateSpec(Spec):

@@ -29,6 +29,8 @@ class InspectionResult(Report):
     revision: str
     items: int
     captioned: int
+    pictures_per_pass: int | None = None
+    """None: as many as items."""
     bytes: int
     resolution: ResolutionStatus | None = None
     findings: list[FindingStatus] = []

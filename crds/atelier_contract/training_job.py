@@ -10,8 +10,10 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from atelier_contract.architectures import FACTS, Architecture
+from atelier_contract.architectures import Architecture
 from atelier_contract.base import CelRule, Spec
+from atelier_contract.contradictions import CONTRADICTIONS, find_contradiction
+from atelier_contract.methods import ConceptModelSpec, EmbeddingSpec
 from atelier_contract.pods import PodSettings
 from atelier_contract.publishing import PublishSpec
 from atelier_contract.references import ClaimSource, KeyPath, NameRef, ObjectName, StorageSpec
@@ -28,20 +30,9 @@ CheckpointName = Annotated[str, Field(pattern=r"^step-[0-9]{6,7}$", max_length=1
 MUTABLE_FIELDS = ("suspend", "stop", "selection", "retention", "publish", "deletionPolicy")
 """Fields of spec that may change after creation; all others are immutable."""
 
-NO_EMBEDDINGS = [str(name) for name, facts in FACTS.items() if not facts.embeddings]
-"""Families for which no textual inversion is trained."""
-
-EXACTLY_ONE_TYPE: CelRule = {
-    "rule": "[has(self.conceptModel), has(self.embedding)].exists_one(x, x)",
-    "message": "name exactly one of conceptModel (write `conceptModel: {}` for its defaults) and embedding",
-}
 EXACTLY_ONE_BASE: CelRule = {
     "rule": "[has(self.storage), has(self.persistentVolumeClaim), has(self.huggingFace)].exists_one(x, x)",
     "message": "name exactly one of storage, persistentVolumeClaim and huggingFace as the base model's source",
-}
-NO_EMBEDDING_RULE: CelRule = {
-    "rule": f"!has(self.embedding) || !(self.baseModel.architecture in {NO_EMBEDDINGS})",
-    "message": f"embeddings cannot be trained for {', '.join(NO_EMBEDDINGS)}: use conceptModel instead of embedding",
 }
 KEEP_SOMETHING: CelRule = {
     "rule": "!has(self.finalize) || !self.finalize || (has(self.checkpoints) && size(self.checkpoints) > 0)",
@@ -105,66 +96,6 @@ class BaseModelSpec(Spec):
     """Where it lies. Immutable."""
 
 
-class PivotalSpec(Spec):
-    """An embedding trained together with the concept model: two files a checkpoint, used together."""
-
-    initial_phrase: Annotated[str, Field(min_length=1, max_length=8)] | None = None
-    """Text that the embedding starts from, at most 8 characters. Default: object."""
-    placeholder: Annotated[str, Field(pattern=r"^<[a-z0-9-]+>$", max_length=64)] | None = None
-    """Word that calls it, put before every caption. Default: the model's slug in angle brackets."""
-    vectors: Annotated[int, Field(ge=1, le=32)] | None = None
-    """Rows of the embedding. Default: 2."""
-    learning_rate: Annotated[float, Field(gt=0, le=10)] | None = None
-    """Its own rate. Default: 0.0003."""
-    until_percent: Annotated[int, Field(ge=1, le=100)] | None = None
-    """Share of the steps in which it learns; afterwards the concept model learns alone. Default: 50."""
-
-
-class PriorSpec(Spec):
-    """Prior preservation: other pictures of the same kind, on which the model must answer as the base model does."""
-
-    dataset_ref: NameRef | None = None
-    """Dataset of such pictures. Default: the base model draws them once, before the first step."""
-    prompt: Annotated[str, Field(min_length=1, max_length=500)] | None = None
-    """What it draws. Needed without datasetRef. Example: a teapot."""
-    pictures: Annotated[int, Field(ge=1, le=1000)] | None = None
-    """How many it draws. Default: 50."""
-    weight: Annotated[float, Field(gt=0, le=10)] | None = None
-    """Weight of these pictures against the dataset's. Default: 1."""
-
-
-class ConceptModelSpec(Spec):
-    """Train a concept model (LoRA). Captions are required."""
-
-    caption_prefix: Annotated[str, Field(min_length=1, max_length=100)] | None = None
-    """Put before every caption as the prompt trigger; left alone where a caption has it. Example: TKXW."""
-    rank: Annotated[int, Field(ge=1, le=256)] | None = None
-    """Rank of the adapter. Default by template. Example: 16."""
-    alpha: Annotated[float, Field(gt=0, le=256)] | None = None
-    """Scale numerator; the update is alpha/rank. Default: the rank."""
-    targets: Literal["attention", "attentionMlp", "attentionMlpConv"] | None = None
-    """Layers that get an adapter. Default: attentionMlp."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
-    """Dropout inside the adapter, 0 to 1. Default: 0."""
-    text_encoder_learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Train the text encoder too, at this rate. Default: it stays frozen."""
-    embedding: PivotalSpec | None = None
-    """Train an embedding in the same run. Default: none."""
-    prior_preservation: PriorSpec | None = None
-    """Keep what the base model knows of the kind. Default: off."""
-
-
-class EmbeddingSpec(Spec):
-    """Train an embedding (textual inversion). Captions are not needed."""
-
-    initial_phrase: Annotated[str, Field(min_length=1, max_length=8)] | None = None
-    """Text that the embedding starts from, at most 8 characters. Default by template. Example: painting."""
-    placeholder: Annotated[str, Field(pattern=r"^<[a-z0-9-]+>$", max_length=64)] | None = None
-    """Word that calls the embedding in a prompt. Default: the model's slug in angle brackets. Example: <tkxw>."""
-    vectors: Annotated[int, Field(ge=1, le=32)] | None = None
-    """Rows of the embedding. Default by template. Example: 4."""
-
-
 class StartFromSpec(Spec):
     """Go on from a checkpoint of another TrainingJob of the same namespace, type and architecture."""
 
@@ -198,9 +129,7 @@ class RetentionSpec(Spec):
 class TrainingJobSpec(Spec):
     """One training run. What is left out is resolved from the template, then from built-in defaults."""
 
-    model_config = {
-        "json_schema_extra": {"x-kubernetes-validations": [EXACTLY_ONE_TYPE, NO_EMBEDDING_RULE, STOP_IS_ONE_WAY]}
-    }
+    model_config = {"json_schema_extra": {"x-kubernetes-validations": [*CONTRADICTIONS, STOP_IS_ONE_WAY]}}
 
     model_name: Annotated[str, Field(min_length=1, max_length=100)]
     """Name of the model for people. Published files are named after it. Immutable. Example: TKXW teapot."""
@@ -248,17 +177,15 @@ class TrainingJobSpec(Spec):
     """Delete: the run's checkpoints go with this object; published models never do. Mutable. Default: Retain."""
 
     @model_validator(mode="after")
-    def require_one_type(self) -> Self:
-        """Refuse both or neither type of training, as the API server does.
+    def refuse_contradictions(self) -> Self:
+        """Refuse settings that cannot be meant together, as the API server does.
 
         Raises:
-            ValueError: not exactly one of conceptModel and embedding is given, or an embedding is asked for a family
-                that has none.
+            ValueError: names what contradicts what, and what to change.
         """
-        if (self.concept_model is None) == (self.embedding is None):
-            raise ValueError(EXACTLY_ONE_TYPE["message"])
-        if self.embedding is not None and self.base_model.architecture in NO_EMBEDDINGS:
-            raise ValueError(NO_EMBEDDING_RULE["message"])
+        message = find_contradiction(self)
+        if message:
+            raise ValueError(message)
         return self
 
     @property

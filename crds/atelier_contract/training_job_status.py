@@ -16,6 +16,7 @@ from atelier_contract.names import MAX_STATUS_BYTES
 
 MAX_ATTEMPTS = 10
 MAX_CHECKPOINT_ROWS = 40
+MAX_RESOLVED_ROWS = 60
 
 CheckpointState = Literal["Available", "Selected", "Published", "Deleting", "Deleted", "Lost"]
 Count = Annotated[int, Field(ge=0)]
@@ -158,9 +159,11 @@ class TrainingJobStatus(Report):
     """Digest of the user's spec and runId; a re-created object finds its run by it."""
     dataset_revision: Digest | None = None
     """Revision of the dataset that the run is pinned to."""
+    prior_dataset_revision: Digest | None = None
+    """Revision of the dataset of prior pictures that the run is pinned to; only where it names one."""
     trainer_image: Annotated[str, Field(max_length=512)] | None = None
     """Image that the run is pinned to."""
-    resolved: Annotated[list[ResolvedSetting], Field(max_length=48)] | None = None
+    resolved: Annotated[list[ResolvedSetting], Field(max_length=MAX_RESOLVED_ROWS)] | None = None
     """Every setting as it is used, and where it came from."""
     estimate: EstimateStatus | None = None
     """What preflight expects of the run."""
@@ -205,7 +208,7 @@ def fit_status(status: TrainingJobStatus) -> TrainingJobStatus:
     return status
 
 
-_ROOM_BYTES = 160
+_ROOM_BYTES = 128
 """What a message keeps where a status is too large."""
 _VALUE_BYTES = 32
 _DIGEST_LENGTH = 16

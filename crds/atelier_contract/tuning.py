@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from atelier_contract.base import Spec
+from atelier_contract.base import CelRule, Spec
+from atelier_contract.references import KeyPath
 
 Schedule = Literal["constant", "cosine", "cosineWithRestarts"]
 Precision = Literal["float32", "bfloat16"]
@@ -17,8 +18,30 @@ MetadataLevel = Literal["minimal", "standard", "full"]
 Prompt = Annotated[str, Field(min_length=1, max_length=500)]
 
 
+RESTARTS_NEED_THEM: CelRule = {
+    "rule": "!has(self.restarts) || (has(self.schedule) && self.schedule == 'cosineWithRestarts')",
+    "message": "restarts counts the courses of the schedule cosineWithRestarts: set schedule to it, or leave restarts "
+    "out",
+}
+DELTA_NEEDS_HUBER: CelRule = {
+    "rule": "!has(self.huberDelta) || (has(self.loss) && self.loss == 'huber')",
+    "message": "huberDelta belongs to the loss huber: set loss to it, or leave huberDelta out",
+}
+KEPT_TAGS_NEED_SHUFFLING: CelRule = {
+    "rule": "!has(self.keepTags) || (has(self.shuffleTags) && self.shuffleTags)",
+    "message": "keepTags counts the parts that shuffleTags leaves in place: set shuffleTags to true, or leave keepTags "
+    "out",
+}
+
+
 class TuningSpec(Spec):
     """Settings that rarely need a hand. Each is resolved from spec, template, built-in default, in this order."""
+
+    model_config = {
+        "json_schema_extra": {
+            "x-kubernetes-validations": [RESTARTS_NEED_THEM, DELTA_NEEDS_HUBER, KEPT_TAGS_NEED_SHUFFLING]
+        }
+    }
 
     batch_size: Annotated[int, Field(ge=1, le=256)] | None = None
     """Pictures of one step, over all GPUs. Default: 4."""
@@ -27,7 +50,7 @@ class TuningSpec(Spec):
     seed: Annotated[int, Field(ge=0, le=2_147_483_647)] | None = None
     """Where all random draws come from. Default: 0."""
     snr_gamma: Annotated[float, Field(ge=0, le=100)] | None = None
-    """Min-SNR clip of the loss weights; 0 weighs all noise levels alike. Default: 5."""
+    """Min-SNR clip of the loss weights; 0 weighs all noise levels alike. Default: 5; Flux1 has none."""
     caption_dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Share of pictures trained without their caption. Default: 0.05; embeddings: 0."""
     flip: bool | None = None
@@ -61,9 +84,24 @@ class TuningSpec(Spec):
     precision: Precision | None = None
     """Number format of the frozen base. Adapters are float32 always. Default: bfloat16 on a GPU, else float32."""
     weight_decay: Annotated[float, Field(ge=0, le=1)] | None = None
-    """Decoupled weight decay of AdamW. Default: 0.01; embeddings: 0."""
+    """Decoupled weight decay. Default: 0.01; embeddings: 0."""
     max_grad_norm: Annotated[float, Field(gt=0, le=1000)] | None = None
     """Norm to which gradients are clipped. Default: 1."""
+
+    @model_validator(mode="after")
+    def refuse_contradictions(self) -> Self:
+        """Refuse a setting of something that is not chosen, as the API server does.
+
+        Raises:
+            ValueError: names what the setting belongs to.
+        """
+        if self.restarts is not None and self.schedule != "cosineWithRestarts":
+            raise ValueError(RESTARTS_NEED_THEM["message"])
+        if self.huber_delta is not None and self.loss != "huber":
+            raise ValueError(DELTA_NEEDS_HUBER["message"])
+        if self.keep_tags is not None and not self.shuffle_tags:
+            raise ValueError(KEPT_TAGS_NEED_SHUFFLING["message"])
+        return self
 
 
 class CheckpointSpec(Spec):
@@ -88,7 +126,7 @@ class ValidationSpec(Spec):
     """Denoising steps of a sample picture. Default: 20."""
     held_out: Literal["auto", "none"] | None = None
     """auto: keep some pictures out of training to measure with. none: measure on training pictures. Default: auto."""
-    image_encoder: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+    image_encoder: KeyPath | None = None
     """Folder of an image encoder (CLIP or DINO, transformers layout) in the store, by which samples are compared with
     held-out and training pictures. Default: none, and nothing is compared. Example: image-encoders/dino."""
     seed: Annotated[int, Field(ge=0, le=2_147_483_647)] | None = None

@@ -11,6 +11,7 @@ from atelier_playground.api import Object
 from atelier_playground.cluster import Cluster
 from atelier_playground.errors import ApiError
 from contract_examples import a_spec, an_object
+from contradictory_specs import COMPATIBLE, CONTRADICTORY
 
 pytestmark = pytest.mark.cluster
 
@@ -92,6 +93,7 @@ REFUSED_AT_CREATION: dict[str, tuple[dict[str, Any], str]] = {
         "exactly one of secretRef",
     ),
     "password in an address": ({"publish": {"invokeAI": {"url": "http://me:secret@invoke:9090"}}}, "url"),
+    **CONTRADICTORY,
 }
 
 
@@ -102,6 +104,12 @@ def test_wrong_job_is_refused_in_words(room: Room, case: str) -> None:
     with pytest.raises(ApiError, match="422") as refused:
         room.create(**changes)
     assert words in str(refused.value)
+
+
+@pytest.mark.parametrize("case", COMPATIBLE)
+def test_compatible_job_is_taken(room: Room, case: str) -> None:
+    """What lies next to a contradiction and is none is taken, as Python takes it."""
+    room.create(**COMPATIBLE[case])
 
 
 def test_long_name_is_refused(room: Room) -> None:

@@ -14,6 +14,7 @@ from atelier_contract.dataset import DatasetSpec
 from atelier_contract.template import TrainingTemplateSpec
 from atelier_contract.training_job import TrainingJobSpec
 from contract_examples import DOCUMENTS, a_spec
+from contradictory_specs import COMPATIBLE, CONTRADICTORY
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -45,6 +46,23 @@ def test_golden_file_is_read(name: str) -> None:
     """A reader of today reads what every version so far has written."""
     model = type(DOCUMENTS[name])
     assert model.model_validate(read_golden(name)) == DOCUMENTS[name]
+
+
+@pytest.mark.parametrize("name", [path.stem for path in sorted((GOLDEN / "earlier").glob("*.json"))])
+def test_earlier_golden_file_is_read(name: str) -> None:
+    """What an earlier version wrote, without the fields that are new since, is read and keeps its every value."""
+    earlier = read_golden(f"earlier/{name}")
+    read = type(DOCUMENTS[name]).model_validate(earlier)
+    assert is_within(earlier, read.as_json())
+
+
+def is_within(part: Any, whole: Any) -> bool:
+    """Return whether everything one JSON value says is said by another."""
+    if isinstance(part, dict):
+        return all(key in whole and is_within(value, whole[key]) for key, value in part.items())
+    if isinstance(part, list):
+        return len(part) == len(whole) and all(is_within(*pair) for pair in zip(part, whole, strict=True))
+    return bool(part == whole)
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -107,3 +125,32 @@ def test_spec_refuses_what_the_api_server_refuses(changes: dict[str, Any]) -> No
     """Python and the API server agree on what is wrong (tests/contract/test_api_server.py asks the server)."""
     with pytest.raises(ValidationError):
         TrainingJobSpec.model_validate(a_spec(**changes))
+
+
+@pytest.mark.parametrize("case", CONTRADICTORY)
+def test_contradictory_spec_is_refused_in_words(case: str) -> None:
+    """Settings that cannot be meant together are refused with what to change."""
+    changes, words = CONTRADICTORY[case]
+    with pytest.raises(ValidationError) as refused:
+        TrainingJobSpec.model_validate(a_spec(**changes))
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize("case", COMPATIBLE)
+def test_compatible_spec_is_read(case: str) -> None:
+    """What lies next to a contradiction and is none is taken."""
+    TrainingJobSpec.model_validate(a_spec(**COMPATIBLE[case]))
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        ({"minSteps": 9, "maxSteps": 8}, "may not exceed maxSteps"),
+        ({"steps": 5, "passesPerPicture": 5}, "either steps"),
+    ],
+)
+def test_recipe_refuses_limits_that_cannot_be_met(limits: dict[str, int], words: str) -> None:
+    """A template's steps are said once, and its floor lies below its ceiling."""
+    recipe = {"architecture": "StableDiffusion1", "type": "Embedding", **limits}
+    with pytest.raises(ValidationError, match=words):
+        TrainingTemplateSpec.model_validate({"description": "x", "recipes": [recipe]})

@@ -11,6 +11,7 @@ from atelier_contract.reasons import Condition, Reason
 from atelier_contract.training_job_status import (
     MAX_ATTEMPTS,
     MAX_CHECKPOINT_ROWS,
+    MAX_RESOLVED_ROWS,
     AttemptStatus,
     CheckpointStatus,
     ModelStatus,
@@ -69,10 +70,11 @@ def the_largest(letter: str) -> TrainingJobStatus:
         run_identity=SHA,
         spec_digest=OTHER_SHA,
         dataset_revision=SHA,
+        prior_dataset_revision=OTHER_SHA,
         trainer_image="i" * 512,
         resolved=[
             ResolvedSetting(name=f"conceptModel.textEncoderLearningRate{n:02d}", value=letter * 128, source="Template")
-            for n in range(48)
+            for n in range(MAX_RESOLVED_ROWS)
         ],
         progress=ProgressStatus(
             phase="Checkpointing", step=10**6, total_steps=10**6, percent=100, loss="0.1234", observed_at=NOW

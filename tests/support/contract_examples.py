@@ -62,10 +62,23 @@ def the_settings(**changes: Any) -> settings.Settings:
         "max_grad_norm": 1.0,
         "every_steps": 200,
         "concept_model": settings.ConceptModelSettings(
-            caption_prefix="TKXW", rank=16, alpha=16.0, targets="attentionMlp", dropout=0.0
+            caption_prefix="TKXW",
+            rank=16,
+            alpha=16.0,
+            targets="attentionMlp",
+            dropout=0.0,
+            embedding=settings.PivotalSettings(
+                initial_phrase="teapot", placeholder="<tkxw>", vectors=2, learning_rate=0.0003, until_percent=50
+            ),
+            prior=settings.PriorSettings(weight=1.0, prompt="a teapot", pictures=50),
         ),
         "validation": settings.ValidationSettings(
-            prompts=["TKXW, a teapot"], guidance=7.5, sampler_steps=20, held_out="auto", seed=0
+            prompts=["TKXW, a teapot"],
+            guidance=7.5,
+            sampler_steps=20,
+            held_out="auto",
+            seed=0,
+            image_encoder="image-encoders/dino",
         ),
     }
     return settings.Settings(**{**values, **changes})
@@ -106,6 +119,7 @@ def an_inspection(**changes: Any) -> termination.InspectionResult:
         "revision": SHA,
         "items": 24,
         "captioned": 24,
+        "pictures_per_pass": 240,
         "bytes": 48_000_000,
         "resolution": dataset.ResolutionStatus(min_px=768, median_px=1024, max_px=2048),
         "findings": [a_finding()],
@@ -133,6 +147,7 @@ def _a_training_input() -> inputs.TrainingInput:
         base_model=inputs.BaseModelInput(architecture=Architecture.STABLE_DIFFUSION_1, source=source),
         settings=the_settings(),
         start_from=inputs.StartFromInput(job="older", checkpoint="step-000500"),
+        prior_dataset=inputs.DatasetInput(name="other-teapots", source=_an_upload(), revision=OTHER_SHA),
         gpu_memory_bytes=25_769_803_776,
     )
 
@@ -146,6 +161,8 @@ def _a_checkpoint() -> manifests.CheckpointManifest:
         files=[manifests.ModelFile(name="concept-model.safetensors", bytes=3_407_872, sha256=SHA, role="ConceptModel")],
         samples=[manifests.SampleFile(name="samples/0.png", bytes=4096, sha256=OTHER_SHA, prompt=0)],
         held_out_loss=0.12345,
+        similarity=0.71,
+        near_copies=0,
     )
 
 
@@ -156,6 +173,7 @@ def _a_run() -> manifests.RunManifest:
         spec_digest=OTHER_SHA,
         dataset="teapots",
         dataset_revision=SHA,
+        prior_dataset_revision=OTHER_SHA,
         trainer_image="atelier/trainer@sha256:" + SHA,
         model_name="TKXW teapot",
         slug="tkxw-teapot",
@@ -169,7 +187,18 @@ def _a_run() -> manifests.RunManifest:
 
 
 def _a_revision() -> manifests.DatasetRevision:
-    item = manifests.DatasetItem(path="a.png", bytes=1, sha256=SHA, width=1024, height=768, caption="a teapot, grün")
+    item = manifests.DatasetItem(
+        path="10_teapot/a.png",
+        bytes=1,
+        sha256=SHA,
+        width=1024,
+        height=768,
+        caption="a teapot, grün",
+        other_captions=["a green teapot"],
+        mask_path="10_teapot/a.mask.png",
+        mask_sha256=OTHER_SHA,
+        repeats=10,
+    )
     return manifests.DatasetRevision(dataset="teapots", source="Upload", items=[item], findings=[a_finding()])
 
 

@@ -14,11 +14,12 @@ from typing import Any
 from atelier_contract import defaults
 from atelier_contract.architectures import FACTS
 from atelier_contract.identity import slugify
+from atelier_contract.methods import ConceptModelSpec, EmbeddingSpec
 from atelier_contract.names import STORE_SECRET
 from atelier_contract.pods import PodSettings
 from atelier_contract.settings import Settings
 from atelier_contract.template import Recipe, TrainingTemplateSpec
-from atelier_contract.training_job import ConceptModelSpec, EmbeddingSpec, TrainingJobSpec
+from atelier_contract.training_job import TrainingJobSpec
 from atelier_contract.training_job_status import MAX_CHECKPOINT_ROWS, ResolvedSetting
 from atelier_contract.tuning import CheckpointSpec, TuningSpec, ValidationSpec
 
