@@ -9,16 +9,17 @@ There is no random state here and no position but the step.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, IntEnum
+from typing import Protocol
 
 import torch
 
 from atelier_contract.settings import Settings
 from atelier_trainer.learn.assembly import BatchAssembler
 from atelier_trainer.learn.gradients import GradientComputer
-from atelier_trainer.learn.keeping import Keeper
 from atelier_trainer.learn.optimizer import clip_gradients, set_rate
 from atelier_trainer.learn.progress import Progress
+from atelier_trainer.learn.ranks import Ranks
 from atelier_trainer.learn.schedule import scale_rate
 from atelier_trainer.records import Control
 
@@ -31,6 +32,27 @@ class Ending(Enum):
     INTERRUPTED = "interrupted"
 
 
+class Flag(IntEnum):
+    """What ranks agree on before each step, and after whatever may be left early: the largest holds for all."""
+
+    GO_ON = 0
+    STOP = 1
+    LEAVE = 2
+
+
+class Keeps(Protocol):
+    """Keeps states and checkpoints, or leaves it to the rank that does."""
+
+    def keep_due(self, step: int) -> None:
+        """Keep whatever is due after a step, or at the start of an attempt."""
+
+    def keep_state(self, step: int) -> None:
+        """Keep the state of a step."""
+
+    def keep_checkpoint(self, step: int) -> None:
+        """Keep state and checkpoint of a step."""
+
+
 @dataclass(frozen=True)
 class Course:
     """The parts that the loop joins."""
@@ -39,9 +61,10 @@ class Course:
     batches: BatchAssembler
     gradients: GradientComputer
     optimizer: torch.optim.Optimizer
-    keeper: Keeper
+    keeper: Keeps
     progress: Progress
     control: Control
+    ranks: Ranks
 
 
 def run_steps(course: Course) -> Ending:
@@ -52,14 +75,24 @@ def run_steps(course: Course) -> Ending:
     Raises:
         Diverged: the loss is not finite or far off.
         OutOfMemory: one picture at a time does not fit.
+        PeerLost: another process of the run is gone.
     """
+    ending = _run(course)
+    # The leader may have had to leave while it kept the last checkpoint, and nobody leaves before that is known.
+    if ending is not Ending.INTERRUPTED and course.ranks.agree(Flag.GO_ON) == Flag.LEAVE:
+        return Ending.INTERRUPTED
+    return ending
+
+
+def _run(course: Course) -> Ending:
     settings, progress, keeper = course.settings, course.progress, course.keeper
     keeper.keep_due(progress.step)
     for step in range(progress.step, settings.steps):
-        if course.control.interrupted():
+        flag = course.ranks.agree(read_flag(course.control))
+        if flag == Flag.LEAVE:
             keeper.keep_state(step)
             return Ending.INTERRUPTED
-        if course.control.stop_asked():
+        if flag == Flag.STOP:
             if step > 0:
                 keeper.keep_checkpoint(step)
             return Ending.STOPPED
@@ -73,3 +106,10 @@ def run_steps(course: Course) -> Ending:
         progress.note_step(step + 1)
         keeper.keep_due(step + 1)
     return Ending.COMPLETE
+
+
+def read_flag(control: Control) -> Flag:
+    """Return what this rank says before a step."""
+    if control.interrupted():
+        return Flag.LEAVE
+    return Flag.STOP if control.stop_asked() else Flag.GO_ON

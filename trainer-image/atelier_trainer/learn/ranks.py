@@ -14,6 +14,7 @@ once a process, the second deals out what is dealt out here already. What makes 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ from accelerate import PartialState
 from torch import Tensor
 
 from atelier_trainer.errors import PeerLost
-from atelier_trainer.records import Place
+from atelier_trainer.records import Place, Workspace
 
 WAIT_SECONDS = 3600.0
 """Longest wait of a rank for another. Rank 0 alone samples, evaluates and waits for a store that does not answer (ten
@@ -68,13 +69,6 @@ class Ranks:
         """
         return flag
 
-    def spread(self, tensor: Tensor) -> None:
-        """Replace a tensor by rank 0's. Every rank must call it.
-
-        Raises:
-            PeerLost: another rank is gone.
-        """
-
 
 ALONE = Ranks()
 
@@ -100,10 +94,6 @@ class JoinedRanks(Ranks):
         _together(lambda: dist.all_reduce(said, dist.ReduceOp.MAX, group=self._talk))
         return int(said)
 
-    def spread(self, tensor: Tensor) -> None:
-        """Replace a tensor by rank 0's."""
-        _together(lambda: dist.broadcast(tensor.detach(), src=0))
-
 
 @contextmanager
 def joined_ranks(place: Place, device: torch.device) -> Iterator[Ranks]:
@@ -128,6 +118,25 @@ def joined_ranks(place: Place, device: torch.device) -> Iterator[Ranks]:
     yield ranks
     # Not after an error: with a peer lost, taking the group down would wait for it.
     dist.destroy_process_group()
+
+
+def require_same(ranks: Ranks, workspace: Workspace) -> None:
+    """Make sure that all ranks have the same before them: pods read the store one after another.
+
+    Raises:
+        PeerLost: they have not; another attempt will.
+    """
+    state = workspace.state.manifest if workspace.state else None
+    seen = [
+        workspace.input.run_identity,
+        workspace.base_model_digest,
+        str(workspace.run is None),
+        *(picture.sha256 for picture in workspace.pictures),
+        *([str(state.step), *(file.sha256 for file in state.files)] if state else ()),
+    ]
+    mark = int.from_bytes(hashlib.sha256("\n".join(seen).encode()).digest()[:7], "big")
+    if (ranks.agree(mark), ranks.agree(-mark)) != (mark, -mark):
+        raise PeerLost("the pods of this run found different states in the store: a new attempt reads it again")
 
 
 def _together(collective: Callable[[], _T]) -> _T:

@@ -6,6 +6,7 @@ Errors that leave here are the trainer's own; torch's are translated on the way.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -15,16 +16,31 @@ from atelier_trainer.errors import OutOfMemory
 from atelier_trainer.learn.checkpoints import CheckpointWriter
 from atelier_trainer.learn.execution import Execution, apply_execution, choose_device, plan_execution
 from atelier_trainer.learn.families.registry import check_trainable
+from atelier_trainer.learn.following import IdleKeeper
 from atelier_trainer.learn.gradients import describe_shortage
 from atelier_trainer.learn.keeping import Keeper
-from atelier_trainer.learn.loop import Course, Ending, run_steps
+from atelier_trainer.learn.loop import Course, Ending, Flag, run_steps
 from atelier_trainer.learn.losses import LossWindow
 from atelier_trainer.learn.optimizer import build_optimizer
 from atelier_trainer.learn.pausing import Interrupted, build_pause
 from atelier_trainer.learn.preparation import prepare
 from atelier_trainer.learn.progress import Progress
-from atelier_trainer.learn.state import load_model, read_state
-from atelier_trainer.records import Clock, Control, Recorder, Reporter, Workspace
+from atelier_trainer.learn.ranks import Ranks, joined_ranks, require_same
+from atelier_trainer.learn.state import load_models, read_state
+from atelier_trainer.records import Clock, Control, Place, Recorder, Reporter, Workspace
+
+_ONLY = Place()
+
+
+@dataclass(frozen=True)
+class _Partners:
+    """Whom an attempt works with."""
+
+    recorder: Recorder
+    reporter: Reporter
+    control: Control
+    clock: Clock
+    ranks: Ranks
 
 
 @dataclass(frozen=True)
@@ -43,7 +59,15 @@ class Outcome:
     """Whether this attempt computed as the first one did."""
 
 
-def train(workspace: Workspace, recorder: Recorder, reporter: Reporter, control: Control, clock: Clock) -> Outcome:
+def train(
+    workspace: Workspace,
+    recorder: Recorder,
+    reporter: Reporter,
+    control: Control,
+    clock: Clock,
+    *,
+    place: Place = _ONLY,
+) -> Outcome:
     """Train until the last step, a stop or an interruption.
 
     Args:
@@ -52,6 +76,7 @@ def train(workspace: Workspace, recorder: Recorder, reporter: Reporter, control:
         reporter: told how far things are.
         control: says when to end early.
         clock: monotonic seconds.
+        place: which of the run's processes this is. The recorder and reporter of all but the first stay silent.
 
     Raises:
         InvalidInput: settings that this release cannot train.
@@ -59,22 +84,29 @@ def train(workspace: Workspace, recorder: Recorder, reporter: Reporter, control:
         BaseModelUnusable: the base model does not load, or is not the one the run began with.
         OutOfMemory: not even one picture at a time fits.
         Diverged: the loss is no longer sane; nothing bad was saved.
+        PeerLost: another process of the run is gone.
     """
     check_trainable(workspace.input.base_model.architecture)
+    device = choose_device()
+    with joined_ranks(place, device) as ranks:
+        return _train_together(workspace, _Partners(recorder, reporter, control, clock, ranks), device)
+
+
+def _train_together(workspace: Workspace, partners: _Partners, device: torch.device) -> Outcome:
+    """Train as one of the ranks. Whatever one may leave early is followed by an agreement of all."""
+    ranks, control = partners.ranks, partners.control
     settings = (workspace.run or workspace.input).settings
     from_step = workspace.state.manifest.step if workspace.state else 0
-    if control.stop_asked() and from_step == 0:
+    flag = ranks.agree(Flag.STOP if control.stop_asked() else Flag.GO_ON)
+    if flag == Flag.STOP and from_step == 0:
         return Outcome(0, 0, complete=True, stopped_early=True, interrupted=False, exact=True)
-    device = choose_device()
+    require_same(ranks, workspace)
     execution = plan_execution(device, settings, workspace.execution, resumes=workspace.state is not None)
     apply_execution(execution.manifest)
-    progress = _build_progress(workspace, settings, execution, reporter, clock)
+    progress = _build_progress(workspace, settings, execution, partners.reporter, partners.clock)
     try:
-        ending = _train(workspace, recorder, control, clock, execution=execution, progress=progress)
-        recorder.flush()
-    except Interrupted:
-        recorder.flush()
-        ending = Ending.INTERRUPTED
+        ending = _prepare_and_run(workspace, partners, execution, progress)
+        partners.recorder.flush()
     except torch.OutOfMemoryError as error:
         raise OutOfMemory(describe_shortage(settings)) from error
     progress.report()
@@ -88,25 +120,35 @@ def train(workspace: Workspace, recorder: Recorder, reporter: Reporter, control:
     )
 
 
-def _train(
-    workspace: Workspace,
-    recorder: Recorder,
-    control: Control,
-    clock: Clock,
-    *,
-    execution: Execution,
-    progress: Progress,
-) -> Ending:
-    """Prepare, restore and run the steps."""
-    pause = build_pause(control)
+def _prepare_and_run(workspace: Workspace, partners: _Partners, execution: Execution, progress: Progress) -> Ending:
+    """Prepare and run the steps; an interruption of one rank is one of all."""
+    ranks, course = partners.ranks, None
+    with suppress(Interrupted):
+        course = _prepare_course(workspace, partners, execution, progress)
+    if ranks.agree(Flag.GO_ON if course else Flag.LEAVE) == Flag.LEAVE or course is None:
+        return Ending.INTERRUPTED
+    try:
+        return run_steps(course)
+    except Interrupted:  # while this rank kept something; the others are at their next agreement
+        ranks.agree(Flag.LEAVE)
+        return Ending.INTERRUPTED
+
+
+def _prepare_course(workspace: Workspace, partners: _Partners, execution: Execution, progress: Progress) -> Course:
+    """Load, encode, and restore what an earlier attempt left.
+
+    Raises:
+        Interrupted: SIGTERM arrived meanwhile.
+    """
+    pause = build_pause(partners.control)
     progress.enter("Caching")
-    prepared = prepare(workspace, recorder, execution, progress, pause)
+    prepared = prepare(workspace, partners.recorder, execution, progress, pause)
     settings, method = prepared.run.settings, prepared.method
     optimizer = build_optimizer(method.rate_groups(), settings.weight_decay)
     if workspace.state is not None:
         progress.losses = LossWindow(read_state(workspace.state, method.named_parameters(), optimizer))
-    elif workspace.start_from is not None:
-        load_model(workspace.start_from, method)
+    elif workspace.start_from:
+        load_models(workspace.start_from, method)
     writer = CheckpointWriter(
         told=workspace.input,
         settings=settings,
@@ -122,16 +164,26 @@ def _train(
         optimizer=optimizer,
         gradients=prepared.gradients,
         execution=execution,
-        recorder=recorder,
+        recorder=partners.recorder,
         progress=progress,
-        clock=clock,
+        clock=partners.clock,
         pause=pause,
         scratch=workspace.scratch,
         kept_steps={checkpoint.manifest.step for checkpoint in workspace.checkpoints},
     )
     method.set_training(on=True)
     progress.enter("Training")
-    return run_steps(Course(settings, prepared.batches, prepared.gradients, optimizer, keeper, progress, control))
+    keeps = keeper if partners.ranks.leads else IdleKeeper()
+    return Course(
+        settings=settings,
+        batches=prepared.batches,
+        gradients=prepared.gradients,
+        optimizer=optimizer,
+        keeper=keeps,
+        progress=progress,
+        control=partners.control,
+        ranks=partners.ranks,
+    )
 
 
 def _build_progress(
