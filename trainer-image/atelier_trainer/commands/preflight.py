@@ -17,7 +17,8 @@ from atelier_contract.termination import SHORT_DIGEST, CompactRow, PreflightResu
 from atelier_trainer.commands.adoption import find_own_run, find_start
 from atelier_trainer.commands.ending import Ending, end_well
 from atelier_trainer.commands.estimates import Estimate, estimate_run
-from atelier_trainer.edges.base_model import BaseModelFacts, check_base_model, digest_base_model
+from atelier_trainer.edges.base_model import check_base_model, digest_base_model
+from atelier_trainer.edges.base_model_facts import BaseModelFacts
 from atelier_trainer.edges.documents import read_document
 from atelier_trainer.edges.home import Home, open_home
 from atelier_trainer.edges.parallel import map_at_once

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from atelier_trainer.errors import BaseModelUnusable
+from atelier_trainer.single_files import FileHeader
 
 MAX_HEADER_BYTES = 100_000_000
 """The format's own limit."""
@@ -22,11 +23,13 @@ ReadRange = Callable[[str, int, int], bytes]
 """Key, start and length to bytes."""
 
 
+GGUF_MAGIC = b"GGUF"
+
+
 @dataclass(frozen=True)
-class WeightsHeader:
+class WeightsHeader(FileHeader):
     """What a weights file holds."""
 
-    shapes: dict[str, tuple[int, ...]]
     tensor_bytes: int
 
     @property
@@ -52,6 +55,11 @@ def read_header(key: str, size_bytes: int, read: ReadRange) -> WeightsHeader:
             f"{key} is called safetensors but holds pickled weights, which can run code when loaded: convert it to "
             "safetensors"
         )
+    if head.startswith(GGUF_MAGIC):
+        raise BaseModelUnusable(
+            f"{key} is a quantised GGUF file, whose weights are rounded for good: upload the original as safetensors, "
+            "and set tuning.quantization where memory is short"
+        )
     length = int.from_bytes(head, "little")
     if len(head) < 8 or not 2 <= length <= min(MAX_HEADER_BYTES, size_bytes - 8):
         raise BaseModelUnusable(f"{key} is not a safetensors file, or only its beginning: upload it again")
@@ -59,6 +67,8 @@ def read_header(key: str, size_bytes: int, read: ReadRange) -> WeightsHeader:
         header = json.loads(read(key, 8, length))
         tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
         shapes = {name: tuple(int(side) for side in entry["shape"]) for name, entry in tensors.items()}
+        dtypes = frozenset(str(entry["dtype"]) for entry in tensors.values())
+        metadata = {str(name): str(told) for name, told in header.get("__metadata__", {}).items()}
         tensor_bytes = max((int(entry["data_offsets"][1]) for entry in tensors.values()), default=0)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise BaseModelUnusable(
@@ -69,4 +79,4 @@ def read_header(key: str, size_bytes: int, read: ReadRange) -> WeightsHeader:
             f"{key} has {size_bytes} bytes where its header says {8 + length + tensor_bytes}: it was cut short or "
             "damaged, upload it again"
         )
-    return WeightsHeader(shapes, tensor_bytes)
+    return WeightsHeader(shapes, dtypes, metadata, tensor_bytes)
