@@ -61,7 +61,7 @@ def answer_as_trained(run: Finished) -> tuple[Tensor, Tensor]:
     method.set_training(on=False)
     text = method.rewrite(TEXTS[run.workspace.input.type])
     with torch.no_grad():
-        states = family.encode_prompts([text])["text_encoder"]
+        states = family.encode_prompts([text])["text"]
     return states, predict(family, [text])
 
 
@@ -137,7 +137,7 @@ def test_invokeai_measures_a_file_with_convolutions_by_its_text_width(tmp_path: 
     that comes first, so here it is frozen.
     """
     method = build_on(load_family(), build_settings(conceptModel={"targets": "attentionMlpConv"}))
-    write_tensors(tmp_path / "file", method.export(), {})
+    write_tensors(tmp_path / "file", method.export()[0].tensors, {})
     tensors = load_file(tmp_path / "file")
     assert any("_resnets_0_conv1." in name for name in tensors)
     hits = [name for name in tensors if re.search(r"_attn2_to_[kv]\.lora_down|time_emb_proj\.lora_down", name)]

@@ -9,21 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from atelier_contract.architectures import Architecture
 from atelier_contract.exit_codes import ExitCode
-from atelier_trainer.errors import BaseModelUnusable, DatasetUnusable, Diverged, InvalidInput, OutOfMemory
-from atelier_trainer.learn.families.registry import check_trainable
+from atelier_trainer.errors import BaseModelUnusable, DatasetUnusable, Diverged, OutOfMemory
 from atelier_trainer.learn.gradients import GradientComputer
 from atelier_trainer.learn.losses import FEWEST_STEPS, LossWindow
 from learning import BASE_MODEL, FolderRecorder, build_settings, build_workspace
 from learning_results import Finished, run
-
-
-@pytest.mark.parametrize("architecture", [Architecture.STABLE_DIFFUSION_XL, Architecture.FLUX_1])
-def test_families_without_a_trainer_are_refused(architecture: Architecture) -> None:
-    """XL and FLUX.1 are refused by name, in words that say what can be trained."""
-    with pytest.raises(InvalidInput, match="Stable Diffusion 1"):
-        check_trainable(architecture)
 
 
 def test_another_base_model_is_refused(concept_run: Finished, tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from atelier_trainer.errors import InvalidInput
-from atelier_trainer.learn.families.stable_diffusion_1 import CHANNELS_LAST, StableDiffusion1
+from atelier_trainer.learn.families.discrete import CHANNELS_LAST
+from atelier_trainer.learn.families.stable_diffusion_1 import StableDiffusion1
 from learning import BASE_MODEL, EMBEDDING, build_settings
 from learning_results import Finished, build_on, load_family, predict, run
 
@@ -47,7 +48,7 @@ def test_only_adapters_are_trainable() -> None:
 def test_wider_targets_adapt_more_layers() -> None:
     """Attention, MLP and convolutions each add layers (56, 84 and 113 on the tiny base)."""
     counts = [
-        len(build_on(load_family(), build_settings(conceptModel={"targets": targets})).export()) // 3
+        len(build_on(load_family(), build_settings(conceptModel={"targets": targets})).export()[0].tensors) // 3
         for targets in ("attention", "attentionMlp", "attentionMlpConv")
     ]
     assert counts == sorted(set(counts))
@@ -81,13 +82,13 @@ def test_an_embedding_starts_as_its_phrase_in_turn() -> None:
     encoder = family.encoders["text_encoder"]
     table = encoder.model.get_input_embeddings().weight.clone()
     first, second = encoder.tokenizer("red star", add_special_tokens=False).input_ids
-    rows = build_on(family, build_settings(embedding=EMBEDDING)).named_parameters()["rows"]
+    rows = build_on(family, build_settings(embedding=EMBEDDING)).named_parameters()["emb_params"]
     assert torch.equal(rows, table[[first, second, first]])
 
 
 def test_an_embedding_trains_its_own_rows_only(embedding_run: Finished) -> None:
     """The optimiser holds 3 x 768 numbers and nothing else."""
-    assert {name: tuple(rows.shape) for name, rows in embedding_run.weights().items()} == {"rows": (3, 768)}
+    assert {name: tuple(rows.shape) for name, rows in embedding_run.weights().items()} == {"emb_params": (3, 768)}
 
 
 def test_the_token_table_stays_as_it_was() -> None:
@@ -98,7 +99,7 @@ def test_the_token_table_stays_as_it_was() -> None:
     table = encoder.model.get_input_embeddings().weight.clone()
     method = build_on(family, build_settings(embedding=EMBEDDING))
     (rows,) = method.named_parameters().values()
-    family.encode_prompts([method.rewrite("a <tkxw>")])["text_encoder"].sum().backward()
+    family.encode_prompts([method.rewrite("a <tkxw>")])["text"].sum().backward()
     assert rows.grad is not None
     with torch.no_grad():
         rows -= rows.grad
@@ -127,7 +128,7 @@ def test_a_model_file_can_be_gone_on_from(concept_run: Finished) -> None:
     from safetensors.torch import load_file
 
     method = build_on(load_family(), build_settings(conceptModel={"alpha": 4}))
-    method.load(load_file(concept_run.recorder.model(6)))
+    method.load({"ConceptModel": load_file(concept_run.recorder.model(6))})
     masters = concept_run.weights()
     for name, parameter in method.named_parameters().items():
         expected = masters[name] * (0.5 if name.endswith(".up") else 1)  # alpha 2 of rank 4, now 4 of 4
@@ -140,7 +141,7 @@ def test_a_file_of_another_rank_is_refused(concept_run: Finished) -> None:
 
     method = build_on(load_family(), build_settings(conceptModel={"rank": 2}))
     with pytest.raises(InvalidInput, match=r"conceptModel\.rank"):
-        method.load(load_file(concept_run.recorder.model(6)))
+        method.load({"ConceptModel": load_file(concept_run.recorder.model(6))})
 
 
 def test_adapters_stay_float32_on_a_bfloat16_base(tmp_path: Path) -> None:

@@ -89,7 +89,8 @@ class BatchAssembler:
         offset, shape = self.settings.noise_offset, latents[0].shape
         noise = [self.draws.noise(shape, offset, step, item) for item in range(len(indices))]
         timesteps = [
-            self.family.draw_timestep(self.draws.generator("timestep", step, item)) for item in range(len(indices))
+            self.family.draw_timestep(self.draws.generator("timestep", step, item), latents[0].shape)
+            for item in range(len(indices))
         ]
         texts = [self._draw_text(step, item, index) for item, index in enumerate(indices)]
         return Batch(

@@ -30,9 +30,9 @@ class Measured:
     text: str
 
 
-def draw_grid_noise(sha256: str, timestep: int, shape: torch.Size) -> Tensor:
+def draw_grid_noise(sha256: str, timestep: float, shape: torch.Size) -> Tensor:
     """Return the noise of one picture at one timestep, float32 on the CPU: a function of both and nothing else."""
-    return torch.randn(shape, generator=build_generator("evaluation", sha256, timestep))
+    return torch.randn(shape, generator=build_generator("evaluation", sha256, str(timestep)))
 
 
 @torch.no_grad()
@@ -57,7 +57,7 @@ def measure_loss(
     losses = []
     for picture in pictures:  # one picture, all timesteps: the batch is the same whatever the dataset
         pause()
-        noise = torch.stack([draw_grid_noise(picture.sha256, int(t), picture.latents.shape) for t in grid])
+        noise = torch.stack([draw_grid_noise(picture.sha256, t.item(), picture.latents.shape) for t in grid])
         latents = picture.latents.expand_as(noise).to(family.device)
         noise, timesteps = noise.to(family.device), grid.to(family.device)
         condition = encode([picture.text if text is None else text])

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
-from torch import Generator, Tensor, device, nn
+from torch import Generator, Size, Tensor, device, nn
 
 from atelier_contract.architectures import Architecture
 
 Conditions = Mapping[str, Tensor]
-"""What the denoiser is told besides latents and timestep, by name; each [B, …]. One name for Stable Diffusion 1, more
-for families with several encoders."""
+"""What the denoiser is told besides latents and timestep, by name; each [B, …]."""
+TEXT = "text"
+"""Of the conditions: a state of each token, [B, S, D]. Every family has it."""
+POOLED = "pooled"
+"""Of the conditions: one vector of the whole text, [B, D]. Stable Diffusion XL and FLUX.1 have it."""
 
 Pause = Callable[[], None]
 """Called between forward passes of long work; may raise to leave it."""
@@ -46,7 +49,8 @@ class SamplerSettings:
 
     steps: int
     guidance: float
-    """1: the prompt alone; above: away from the negative prompt."""
+    """Of a family with negative prompts: 1 is the prompt alone, above leads away from the negative prompt. Else the
+    strength that a distilled denoiser is told, or without meaning."""
 
 
 class Family(Protocol):
@@ -54,14 +58,24 @@ class Family(Protocol):
 
     architecture: Architecture
     device: device
-    denoiser: nn.Module
     encoders: dict[str, Encoder]
     """Text encoders by the name of their folder."""
     latent_channels: int
     pixels_per_latent: int
     """Picture side divided by latent side."""
     prediction: str
-    """What the denoiser answers: `epsilon` or `v`, as ModelSpec spells it."""
+    """What the denoiser answers: `epsilon` or `v`, as ModelSpec spells it, or `flow`."""
+    without_negative: Literal["empty text", "zeros", "nothing"]
+    """What guidance leads away from where no negative prompt is given. `nothing`: the family has no such guidance, and
+    negative prompts are not read at all."""
+
+    @property
+    def denoiser(self) -> nn.Module:
+        """The model that is trained or adapted. It loads in the background; asking for it waits.
+
+        Raises:
+            BaseModelUnusable: it does not load.
+        """
 
     def encode_picture(self, pixels: Tensor) -> Posterior:
         """Return the posterior of one picture [1, 3, H, W] in [-1, 1]."""
@@ -72,11 +86,20 @@ class Family(Protocol):
     def count_tokens(self, text: str) -> tuple[int, int]:
         """Return how many tokens a text has and how many are read."""
 
-    def draw_timestep(self, generator: Generator) -> Tensor:
-        """Draw one training timestep, a scalar on the CPU."""
+    def rest(self, live: frozenset[str]) -> None:
+        """Move the picture encoder, and all text encoders but the live ones, out of the device's memory.
+
+        Whatever is used again is there for as long as the call takes.
+        """
+
+    def draw_timestep(self, generator: Generator, latent_shape: Size) -> Tensor:
+        """Draw one training timestep for latents of a shape [C, H, W], a scalar on the CPU.
+
+        Discrete families draw a whole number, int64; flows a share of noise in (0, 1), float32, shifted by size.
+        """
 
     def grid(self, count: int) -> Tensor:
-        """Return `count` timesteps spread evenly over training's, [count]."""
+        """Return `count` timesteps spread evenly over training's, [count], in the form `draw_timestep` has."""
 
     def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """Return latents [B, C, H, W] noised to their timesteps [B]."""

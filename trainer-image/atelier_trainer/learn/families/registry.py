@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -9,9 +10,16 @@ import torch
 from atelier_contract.architectures import FACTS, Architecture
 from atelier_trainer.errors import InvalidInput
 from atelier_trainer.learn.families.base import Family
+from atelier_trainer.learn.families.flux import Flux1
 from atelier_trainer.learn.families.stable_diffusion_1 import StableDiffusion1
+from atelier_trainer.learn.families.stable_diffusion_xl import StableDiffusionXL
 
-FAMILIES = {Architecture.STABLE_DIFFUSION_1: StableDiffusion1}
+Load = Callable[[Path, torch.device, torch.dtype, str], Family]
+FAMILIES: dict[Architecture, Load] = {
+    Architecture.STABLE_DIFFUSION_1: StableDiffusion1,
+    Architecture.STABLE_DIFFUSION_XL: StableDiffusionXL,
+    Architecture.FLUX_1: Flux1,
+}
 
 
 def check_trainable(architecture: Architecture) -> None:
@@ -31,7 +39,7 @@ def check_trainable(architecture: Architecture) -> None:
 def load_family(
     architecture: Architecture, folder: Path, device: torch.device, denoiser_dtype: torch.dtype, layout: str
 ) -> Family:
-    """Load a base model.
+    """Load a base model; its denoiser goes on loading in the background.
 
     Raises:
         InvalidInput: this release does not train the family.

@@ -1,0 +1,151 @@
+"""How a family's parts are loaded: offline, from safetensors alone, without remote code.
+
+The denoiser is most of a base model. It is read in a thread of its own while the encoders already work: built without
+memory, then given its tensors one by one, straight in the format and on the device where they are computed with. The
+libraries' own loaders are of no use for that: they change process-wide settings while they run (the default number
+format, how modules make parameters), under the feet of whatever else computes.
+
+In: a checkpoint in the diffusers layout. Out: modules and configs. Knows no family.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, ModelMixin
+from diffusers.utils import logging as diffusers_logging
+from safetensors import SafetensorError, safe_open
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from atelier_contract.architectures import FACTS, Architecture
+from atelier_trainer.errors import BaseModelUnusable
+
+OFFLINE: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
+"""Loading arguments: nothing is fetched, and pickled weights are not even looked at."""
+DENOISER_STEM = "diffusion_pytorch_model"
+"""diffusers' name of a denoiser's weights."""
+
+
+class DiffusersFolder:
+    """A checkpoint of parts, each in a folder of its own, whatever the model index names."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def read_config(self, name: str) -> dict[str, Any]:
+        """Return a part's config."""
+        return _read_json(self._folder / name / ("scheduler_config.json" if name == "scheduler" else "config.json"))
+
+    def read_index(self) -> dict[str, Any]:
+        """Return the model's index, which training can do without."""
+        path = self._folder / "model_index.json"
+        return _read_json(path) if path.is_file() else {}
+
+    def load_tokenizer(self, name: str, kind: type[PreTrainedTokenizerBase]) -> PreTrainedTokenizerBase:
+        """Return a tokenizer."""
+        return kind.from_pretrained(self._folder / name, local_files_only=True)
+
+    def load_encoder(self, name: str, kind: type[PreTrainedModel], dtype: torch.dtype) -> PreTrainedModel:
+        """Return a text encoder."""
+        model: PreTrainedModel = kind.from_pretrained(self._folder / name, dtype=dtype, **OFFLINE)
+        return model
+
+    def load_autoencoder(self) -> AutoencoderKL:
+        """Return the picture encoder."""
+        model: AutoencoderKL = AutoencoderKL.from_pretrained(self._folder / "vae", dtype=torch.float32, **OFFLINE)
+        return model
+
+    def load_denoiser(self, name: str, kind: type[ModelMixin], dtype: torch.dtype, device: torch.device) -> nn.Module:
+        """Return the denoiser on the device, read from one file or from all that its index lists.
+
+        Runs in a thread of its own, so it leaves all process-wide settings alone.
+        """
+        config = self.read_config(name)
+        if config.get("_class_name") != kind.__name__:
+            raise ValueError(f"{name}/config.json says {config.get('_class_name')} instead of {kind.__name__}")
+        return build_model(kind, config, stream_tensors(self._list_weights(name), dtype, device))
+
+    def _list_weights(self, name: str) -> list[Path]:
+        folder = self._folder / name
+        index = folder / f"{DENOISER_STEM}.safetensors.index.json"
+        if not index.is_file():
+            return [folder / f"{DENOISER_STEM}.safetensors"]
+        return [folder / shard for shard in sorted(set(_read_json(index)["weight_map"].values()))]
+
+
+def stream_tensors(files: list[Path], dtype: torch.dtype, device: torch.device) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield the tensors of weights files, converted and moved; ends early when the program ends.
+
+    Each is a copy: tensors that lie in a mapped file have its alignment, on which vectorised sums depend.
+    """
+    for path in files:
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 - a handle of a file is no mapping
+                if not threading.main_thread().is_alive():
+                    return
+                yield name, file.get_tensor(name).to(device, dtype, copy=True)
+
+
+def build_model(
+    kind: type[ModelMixin], config: dict[str, Any], tensors: Iterator[tuple[str, torch.Tensor]]
+) -> nn.Module:
+    """Return a model of a config around tensors; a tensor too many or too few is refused."""
+    with torch.device("meta"):
+        model: nn.Module = kind.from_config(config)
+    model.load_state_dict(dict(tensors), assign=True)
+    return model
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    read = json.loads(path.read_text())
+    if not isinstance(read, dict):
+        raise TypeError(f"{path.parent.name}/{path.name} is no JSON object")
+    return read
+
+
+def start_loading(load: Callable[[], nn.Module]) -> Future[nn.Module]:
+    """Load a model in a thread of its own; the future has it, or what went wrong."""
+    future: Future[nn.Module] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(load())
+        except BaseException as error:  # noqa: BLE001 - whoever waits is told, whatever it is
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="denoiser").start()
+    return future
+
+
+@contextmanager
+def translate_refusals(architecture: Architecture) -> Iterator[None]:
+    """Translate what the libraries say of a checkpoint that does not load.
+
+    Raises:
+        BaseModelUnusable: a part is missing, broken or not of this family.
+    """
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise BaseModelUnusable(
+            f"the base model does not load as {FACTS[architecture].title} "
+            f"({type(error).__name__}: {str(error)[:300]}): "
+            "use a checkpoint in the diffusers layout with safetensors weights"
+        ) from error
+
+
+def silence_progress_bars() -> None:
+    """Keep the libraries' progress bars out of the pod's log, which people read."""
+    transformers_logging.disable_progress_bar()
+    diffusers_logging.disable_progress_bar()
