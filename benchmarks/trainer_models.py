@@ -104,7 +104,7 @@ NARROW = Shape(
     text_layers=1,
     vocabulary=1024,
 )
-"""As many layers as the real one and hardly any arithmetic: what is left is the host's work, which bounds a fast GPU."""
+"""As many layers as the real one and hardly any arithmetic: the host's work is left, which bounds a fast GPU."""
 REAL = {
     shape.architecture: shape
     for shape in (
