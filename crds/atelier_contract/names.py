@@ -64,6 +64,20 @@ ENV_INPUT_DIR = "ATELIER_INPUT_DIR"
 ENV_ROOT = "ATELIER_ROOT"
 """A folder that stands for `/` in every path above (tests and local runs). Default: `/`."""
 
+# Environment of training pods that are several processes.
+ENV_PROCESSES = "ATELIER_PROCESSES"
+"""Processes of this pod that train, one for each GPU. Default: 1. On a machine without GPUs they train on the processor
+(tests and local runs)."""
+ENV_NODES = "ATELIER_NODES"
+"""Pods that train one run together. Default: 1."""
+ENV_NODE_INDEX = "JOB_COMPLETION_INDEX"
+"""Which of them this is, from 0: set by Kubernetes in pods of an Indexed Job."""
+ENV_LEADER_ADDRESS = "MASTER_ADDR"
+ENV_LEADER_PORT = "MASTER_PORT"
+"""Where rank 0 is found by the other pods; torchrun's names."""
+LEADER_PORT = 29500
+"""torchrun's own."""
+
 # What the trainer serves on POD_IP.
 PROGRESS_PORT = 8080
 PROGRESS_PATH = "/progress"

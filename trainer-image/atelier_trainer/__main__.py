@@ -7,7 +7,6 @@ that fits. What the user can mend is a sentence there; a bug of ours leaves its 
 from __future__ import annotations
 
 import argparse
-import errno
 import logging
 import os
 import sys
@@ -16,19 +15,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from atelier_contract.base import Document
-from atelier_contract.errors import ContractError
 from atelier_contract.inputs import CollectInput, InspectInput, PublishInput, TrainingInput
 from atelier_contract.names import INPUT_FILE
 from atelier_contract.roles import Role
 from atelier_trainer.commands.collect import collect
-from atelier_trainer.commands.ending import Ending, end_with
+from atelier_trainer.commands.ending import Ending, end_in_any_case
 from atelier_trainer.commands.inspect import inspect
 from atelier_trainer.commands.preflight import preflight
 from atelier_trainer.commands.publish import publish
 from atelier_trainer.commands.train import train
 from atelier_trainer.edges.documents import parse_document
 from atelier_trainer.edges.patience import Patience
-from atelier_trainer.errors import InvalidInput, TrainerError
+from atelier_trainer.errors import InvalidInput
 from atelier_trainer.settings import TrainerSettings, read_settings
 
 log = logging.getLogger("atelier_trainer")
@@ -79,17 +77,11 @@ def build_parser() -> argparse.ArgumentParser:
 def run_command(role: Role, settings: TrainerSettings, patience: Patience | None = None) -> Ending:
     """Run one subcommand; whatever happens becomes an ending."""
     command = COMMANDS[role]
-    try:
-        asked = read_input(settings, command.document)
-        return command.run(settings, asked, patience or Patience())
-    except TrainerError as error:
-        log.error("%s: %s", error.reason, error, exc_info=error.__cause__)  # noqa: TRY400 - the cause says more
-        return end_with(role, error)
-    except ContractError as error:
-        return end_with(role, InvalidInput(str(error)))
-    except Exception as error:
-        log.exception("a bug of the trainer")
-        return end_with(role, explain_unexpected(error))
+
+    def run() -> Ending:
+        return command.run(settings, read_input(settings, command.document), patience or Patience())
+
+    return end_in_any_case(role, run)
 
 
 def read_input(settings: TrainerSettings, kind: type[Document]) -> Document:
@@ -102,13 +94,6 @@ def read_input(settings: TrainerSettings, kind: type[Document]) -> Document:
     if not path.is_file():
         raise InvalidInput(f"there is no {INPUT_FILE} in {settings.input_dir}: the pod was not told what to do")
     return parse_document(path.read_bytes(), kind, str(path))
-
-
-def explain_unexpected(error: Exception) -> TrainerError:
-    """Return what the last words say of an error that nobody expected; its text stays in the log."""
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return InvalidInput("the pod's scratch space is full: raise spec.pod.ephemeralStorage")
-    return TrainerError(f"a bug of the trainer ({type(error).__name__}): please report it with the pod's log")
 
 
 def leave_last_words(settings: TrainerSettings, ending: Ending) -> None:

@@ -54,6 +54,17 @@ class LocalCheckpoint:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Which of a run's processes this is."""
+
+    index: int = 0
+    """Rank, counted through all pods. Rank 0 alone writes."""
+    count: int = 1
+    rendezvous: str = ""
+    """Where the processes find each other: `file:///…` within one pod, `tcp://host:port` across pods."""
+
+
+@dataclass(frozen=True)
 class Workspace:
     """Everything `learn.train.train` works on, all of it local."""
 
@@ -87,17 +98,8 @@ class Workspace:
     """sha256 of each of the base model's files by its path in the folder; empty: only the whole digest is known."""
     cache: Cache | None = None
     """What was encoded before; None: nothing outlives the attempt."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Which of a run's processes this is."""
-
-    index: int = 0
-    """Rank, counted through all pods. Rank 0 alone writes."""
-    count: int = 1
-    rendezvous: str = ""
-    """Where the processes find each other: `file:///…` within one pod, `tcp://host:port` across pods."""
+    place: Place = Place()
+    """Which of the run's processes this is. Recorder and reporter of all but the first are silent."""
 
 
 class Recorder(Protocol):

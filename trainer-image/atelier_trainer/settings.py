@@ -23,6 +23,29 @@ AddressingStyle = Literal["path", "virtual", "auto"]
 
 
 @dataclass(frozen=True)
+class Crew:
+    """How many processes train together, and which pod of theirs this is."""
+
+    processes: int = 1
+    """In this pod, one for each GPU."""
+    nodes: int = 1
+    """Pods, each with as many processes."""
+    node_index: int = 0
+    leader_address: str = ""
+    """Where rank 0 is found, as `host:port`; empty: in this pod."""
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether one process is all."""
+        return self.processes * self.nodes == 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether rank 0 is in this pod: it alone serves progress and writes."""
+        return self.node_index == 0
+
+
+@dataclass(frozen=True)
 class TrainerSettings:
     """Where things lie and who this pod is."""
 
@@ -34,6 +57,7 @@ class TrainerSettings:
     """Id of this attempt: the pod's UID, so that no key in the store is ever used twice."""
     has_pod_identity: bool
     """Whether the service account brings credentials of its own."""
+    crew: Crew = Crew()
 
     def place(self, path: str) -> Path:
         """Return where one of the contract's absolute paths lies under this root."""
@@ -85,6 +109,7 @@ def read_settings(environment: Mapping[str, str]) -> TrainerSettings:
         pod_ip=environment.get(names.ENV_POD_IP, ""),
         attempt=environment.get(names.ENV_POD_UID) or f"local-{uuid.uuid4().hex}",
         has_pod_identity=any(environment.get(name) for name in POD_IDENTITY_VARIABLES),
+        crew=_read_crew(environment),
     )
 
 
@@ -120,6 +145,17 @@ def read_bucket(folder: Path, secret_name: str, has_pod_identity: bool, bucket: 
         secret_access_key=values[names.KEY_SECRET_ACCESS_KEY] or None,
         ca_bundle=bundle if values[names.KEY_CA_BUNDLE] else None,
         addressing_style=_read_style(values[names.KEY_ADDRESSING_STYLE], secret_name),
+    )
+
+
+def _read_crew(environment: Mapping[str, str]) -> Crew:
+    nodes = int(environment.get(names.ENV_NODES) or 1)
+    port = environment.get(names.ENV_LEADER_PORT) or names.LEADER_PORT
+    return Crew(
+        processes=int(environment.get(names.ENV_PROCESSES) or 1),
+        nodes=nodes,
+        node_index=int(environment.get(names.ENV_NODE_INDEX) or 0) if nodes > 1 else 0,
+        leader_address=f"{environment.get(names.ENV_LEADER_ADDRESS, '')}:{port}" if nodes > 1 else "",
     )
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from atelier_contract.errors import ContractError
 from atelier_contract.exit_codes import ExitCode
 from atelier_contract.roles import Role
 from atelier_contract.termination import TerminationReport
-from atelier_trainer.errors import TrainerError
+from atelier_trainer.errors import InvalidInput, TrainerError
 
 MESSAGE_LENGTH = 1024
 """`TerminationReport.message`."""
+log = logging.getLogger("atelier_trainer")
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,27 @@ def end_well(report: TerminationReport) -> Ending:
 def end_with(role: Role, error: TrainerError) -> Ending:
     """Return the ending that an error asks for."""
     return Ending(error.exit_code, TerminationReport(role=role, reason=error.reason, message=shorten(str(error))))
+
+
+def end_in_any_case(role: Role, run: Callable[[], Ending]) -> Ending:
+    """Run something; whatever happens becomes an ending."""
+    try:
+        return run()
+    except TrainerError as error:
+        log.error("%s: %s", error.reason, error, exc_info=error.__cause__)  # noqa: TRY400 - the cause says more
+        return end_with(role, error)
+    except ContractError as error:
+        return end_with(role, InvalidInput(str(error)))
+    except Exception as error:
+        log.exception("a bug of the trainer")
+        return end_with(role, explain_unexpected(error))
+
+
+def explain_unexpected(error: Exception) -> TrainerError:
+    """Return what the last words say of an error that nobody expected; its text stays in the log."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return InvalidInput("the pod's scratch space is full: raise spec.pod.ephemeralStorage")
+    return TrainerError(f"a bug of the trainer ({type(error).__name__}): please report it with the pod's log")
 
 
 def shorten(message: str) -> str:

@@ -7,6 +7,7 @@ is read again every few seconds, which costs nothing beside a training step.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 import time
@@ -27,7 +28,11 @@ log = logging.getLogger(__name__)
 class PodControl:
     """`records.Control` of a pod."""
 
-    def __init__(self, input_dir: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, input_dir: Path, clock: Callable[[], float] = time.monotonic, *, parent: int | None = None
+    ) -> None:
+        """Args: `parent`, the process without which this one has to go; None: there is none."""
+        self._parent = parent
         self._path = input_dir / CONTROL_FILE
         self._clock = clock
         self._read_at: float | None = None
@@ -43,8 +48,8 @@ class PodControl:
         return self._stop
 
     def interrupted(self) -> bool:
-        """Return whether SIGTERM arrived."""
-        return self._terminated.is_set()
+        """Return whether SIGTERM arrived, or nobody is left to pass it on."""
+        return self._terminated.is_set() or (self._parent is not None and os.getppid() != self._parent)
 
     @contextmanager
     def listening(self) -> Iterator[None]:

@@ -27,9 +27,7 @@ from atelier_trainer.learn.preparation import prepare
 from atelier_trainer.learn.progress import Progress
 from atelier_trainer.learn.ranks import Ranks, joined_ranks, require_same
 from atelier_trainer.learn.state import load_models, read_state
-from atelier_trainer.records import Clock, Control, Place, Recorder, Reporter, Workspace
-
-_ONLY = Place()
+from atelier_trainer.records import Clock, Control, Recorder, Reporter, Workspace
 
 
 @dataclass(frozen=True)
@@ -59,15 +57,7 @@ class Outcome:
     """Whether this attempt computed as the first one did."""
 
 
-def train(
-    workspace: Workspace,
-    recorder: Recorder,
-    reporter: Reporter,
-    control: Control,
-    clock: Clock,
-    *,
-    place: Place = _ONLY,
-) -> Outcome:
+def train(workspace: Workspace, recorder: Recorder, reporter: Reporter, control: Control, clock: Clock) -> Outcome:
     """Train until the last step, a stop or an interruption.
 
     Args:
@@ -76,7 +66,6 @@ def train(
         reporter: told how far things are.
         control: says when to end early.
         clock: monotonic seconds.
-        place: which of the run's processes this is. The recorder and reporter of all but the first stay silent.
 
     Raises:
         InvalidInput: settings that this release cannot train.
@@ -88,7 +77,7 @@ def train(
     """
     check_trainable(workspace.input.base_model.architecture)
     device = choose_device()
-    with joined_ranks(place, device) as ranks:
+    with joined_ranks(workspace.place, device) as ranks:
         return _train_together(workspace, _Partners(recorder, reporter, control, clock, ranks), device)
 
 
