@@ -36,13 +36,15 @@ def test_adapters_are_drawn_by_name_and_seed() -> None:
     assert any(not torch.equal(one[name], other[name]) for name in one)
 
 
-def test_only_adapters_are_trainable() -> None:
-    """Every trainable tensor of the denoiser is an adapter's, and it is float32."""
+def test_nothing_of_the_base_learns() -> None:
+    """No parameter of the base model asks for a gradient; what learns is float32, and the masters hold all of it."""
     family = load_family()
-    named = build_on(family, build_settings()).named_parameters()
-    trainable = [parameter for parameter in family.denoiser.parameters() if parameter.requires_grad]
-    assert {id(p) for p in trainable} == {id(p) for p in named.values()}
-    assert {p.dtype for p in named.values()} == {torch.float32}
+    method = build_on(family, build_settings(conceptModel={"textEncoderLearningRate": 1e-4}))
+    bases = [family.denoiser, family.encoders["text_encoder"].model]
+    assert not any(parameter.requires_grad for model in bases for parameter in model.parameters())
+    masters = {id(master) for group in method.rate_groups() for master in group.parameters}
+    assert masters == {id(flat.master) for flat in method.flat_parameters()}
+    assert {view.dtype for view in method.named_parameters().values()} == {torch.float32}
 
 
 def test_wider_targets_adapt_more_layers() -> None:

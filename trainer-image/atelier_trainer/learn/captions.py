@@ -5,6 +5,7 @@ In: captions as the dataset has them. Out: the text that the encoders read. Pure
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 
@@ -44,6 +45,24 @@ def put_trigger(trigger: str, text: str) -> str:
     return f"{trigger}, {text}" if text else trigger
 
 
+VARIANTS = 8
+"""Orders that a caption's tags are shuffled into. A bounded number keeps every text that a run can read known before
+the first step, so that all are encoded once: eight orders of tags vary as much as a small set is seen."""
+
+
+def shuffle_tags(caption: str, keep: int, variant: int) -> str:
+    """Return a caption with the parts between its commas in another order, the first `keep` in place.
+
+    The order is a function of the caption and the variant alone; variant 0 is the caption as it is.
+    """
+    if variant == 0:
+        return caption
+    tags = [tag.strip() for tag in caption.split(",")]
+    kept, moved = tags[:keep], tags[keep:]
+    moved.sort(key=lambda tag: hashlib.sha256(f"{caption}/{variant}/{tag}".encode()).digest())
+    return ", ".join([*kept, *moved])
+
+
 @dataclass(frozen=True)
 class Wording:
     """How a method speaks of a picture."""
@@ -52,6 +71,12 @@ class Wording:
     """Caption prefix or placeholder; may be empty."""
     phrasings: tuple[str, ...] = ()
     """Frames for pictures without a caption; empty: they are called by the trigger alone."""
+    lead: str = ""
+    """Word of an embedding that is trained with a concept model: before everything else."""
+
+    def put(self, text: str) -> str:
+        """Return the text with all that calls what is trained before it, each unless the text holds it already."""
+        return put_trigger(self.lead, put_trigger(self.trigger, text))
 
     def word(self, caption: str | None, pick: int = 0) -> str:
         """Return the text for one picture.
@@ -61,7 +86,7 @@ class Wording:
             pick: which phrasing to take where there is no caption; 0 is the one used for measuring.
         """
         if caption and caption.strip():
-            return put_trigger(self.trigger, caption.strip())
+            return self.put(caption.strip())
         if self.phrasings:
             return self.phrasings[pick % len(self.phrasings)].format(self.trigger)
-        return self.trigger
+        return self.put("")

@@ -1,4 +1,4 @@
-"""A checkpoint: the model file of a step together with its sample pictures and its held-out loss, in one folder.
+"""A checkpoint: the model files of a step together with its sample pictures and its held-out loss, in one folder.
 
 Equal weights give an equal folder, byte for byte: no dates, sorted headers, fixed noise. Step 0 is the base model: it
 has pictures and losses, but no file, and cannot be selected.
@@ -7,7 +7,7 @@ has pictures and losses, but no file, and cannot be selected.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from atelier_contract.inputs import TrainingInput
@@ -16,13 +16,12 @@ from atelier_contract.settings import Settings
 from atelier_trainer.learn.evaluation import Measured, measure_loss
 from atelier_trainer.learn.families.base import Family, Pause
 from atelier_trainer.learn.files import describe_file
-from atelier_trainer.learn.metadata import build_metadata
+from atelier_trainer.learn.metadata import DatasetFacts, build_metadata
 from atelier_trainer.learn.methods.base import Method
 from atelier_trainer.learn.prompts import PromptEncoder
 from atelier_trainer.learn.sampling import draw_samples
 from atelier_trainer.learn.tensor_files import write_tensors
 
-MODEL_FILE = "model.safetensors"
 SAMPLES = "samples"
 
 
@@ -39,6 +38,8 @@ class CheckpointWriter:
     measured: Sequence[Measured]
     is_held_out: bool
     """Whether what is measured was kept out of training."""
+    dataset: DatasetFacts = field(default_factory=lambda: DatasetFacts((), (), 0))
+    """What the files say of the pictures, where more than the minimum is asked."""
 
     def write(self, folder: Path, step: int, pause: Pause) -> CheckpointManifest:
         """Write a step's checkpoint into a new folder and return its manifest.
@@ -48,7 +49,7 @@ class CheckpointWriter:
         """
         (folder / SAMPLES).mkdir(parents=True)
         self.method.set_training(on=False)
-        files = [] if step == 0 else [self._write_model(folder, step)]
+        files = [] if step == 0 else self._write_models(folder, step)
         loss = measure_loss(self.family, self.encoder.encode, self.measured, pause)
         empty = measure_loss(self.family, self.encoder.encode, self.measured, pause, text="") if step == 0 else None
         samples = self._write_samples(folder, pause)
@@ -65,13 +66,14 @@ class CheckpointWriter:
             loss_name="heldOutLoss" if self.is_held_out else "probeLoss",
         )
 
-    def _write_model(self, folder: Path, step: int) -> ModelFile:
-        tensors = self.method.export()
-        metadata = build_metadata(
-            self.told, self.family, self.method, tensors, resolution_px=self.settings.resolution, step=step
-        )
-        write_tensors(folder / MODEL_FILE, tensors, metadata)
-        return ModelFile(role=self.method.type, **describe_file(folder, MODEL_FILE))
+    def _write_models(self, folder: Path, step: int) -> list[ModelFile]:
+        """Write every model file; the first is what the job is for."""
+        files = []
+        for model in self.method.export():
+            metadata = build_metadata(self.told, self.settings, self.family, model, self.dataset, step=step)
+            write_tensors(folder / model.file_name, model.tensors, metadata)
+            files.append(ModelFile(role=model.role, **describe_file(folder, model.file_name)))
+        return files
 
     def _write_samples(self, folder: Path, pause: Pause) -> list[SampleFile]:
         drawn = draw_samples(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from atelier_contract.manifests import RunManifest
 from atelier_contract.settings import Settings
 from atelier_trainer.errors import BaseModelUnusable, DatasetUnusable
-from atelier_trainer.learn.captions import PHRASINGS, Wording, put_trigger
+from atelier_trainer.learn.captions import PHRASINGS, Wording
 from atelier_trainer.learn.split import choose_held_out
 from atelier_trainer.records import Picture, Workspace
 
@@ -35,7 +35,9 @@ def build_wording(settings: Settings) -> Wording:
     """Return how pictures are worded in a run."""
     if settings.embedding is not None:
         return Wording(settings.embedding.placeholder, PHRASINGS)
-    return Wording(settings.concept_model.caption_prefix if settings.concept_model else "")
+    concept = settings.concept_model
+    pivotal = concept.embedding if concept else None
+    return Wording(concept.caption_prefix if concept else "", lead=pivotal.placeholder if pivotal else "")
 
 
 def resolve_run(workspace: Workspace) -> RunManifest:
@@ -87,7 +89,7 @@ def _choose_prompts(pictures: Sequence[Picture], settings: Settings) -> list[str
     wording = build_wording(settings)
     asked = settings.validation.prompts
     if asked is not None:
-        return [put_trigger(wording.trigger, prompt) for prompt in asked]
+        return [wording.put(prompt) for prompt in asked]
     by_content = sorted(pictures, key=lambda picture: picture.sha256)
     worded = [wording.word(picture.caption, pick) for pick, picture in enumerate(by_content)]
     return list(dict.fromkeys(worded))[:DEFAULT_PROMPTS]
@@ -96,7 +98,7 @@ def _choose_prompts(pictures: Sequence[Picture], settings: Settings) -> list[str
 def _check_captions(pictures: Sequence[Picture], settings: Settings) -> None:
     if not pictures:
         raise DatasetUnusable("the dataset holds no usable picture: add some and let it be inspected again")
-    if not build_wording(settings).trigger and not any(picture.caption for picture in pictures):
+    if not build_wording(settings).put("") and not any(picture.caption for picture in pictures):
         raise DatasetUnusable(
             "no picture has a caption and conceptModel.captionPrefix is empty: nothing would name the concept"
         )

@@ -8,18 +8,20 @@ reading it must not be able to run anything.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor
 
+from atelier_contract.dataset import ModelType
 from atelier_contract.manifests import FileEntry, StateManifest
 from atelier_trainer.errors import InvalidInput
 from atelier_trainer.learn.files import describe_file
 from atelier_trainer.learn.methods.base import Method
+from atelier_trainer.learn.methods.embedding import FILE_KEYS
 from atelier_trainer.learn.optimizer import join_state, split_state
 from atelier_trainer.learn.tensor_files import write_tensors
 from atelier_trainer.records import LocalState
@@ -27,12 +29,14 @@ from atelier_trainer.records import LocalState
 WEIGHTS = "weights.safetensors"
 MOMENTS = "moments.safetensors"
 NUMBERS = "numbers.json"
+EMBEDDINGS = [set(keys.values()) for keys in FILE_KEYS.values()]
+"""Names of the tensors by which an embedding's file is known."""
 
 
 def write_state(
     folder: Path,
     step: int,
-    parameters: Mapping[str, nn.Parameter],
+    parameters: Mapping[str, Tensor],
     optimizer: torch.optim.Optimizer,
     losses: list[float],
     *,
@@ -50,9 +54,7 @@ def write_state(
     return StateManifest(step=step, run_identity=run_identity, files=files, exact=exact)
 
 
-def read_state(
-    state: LocalState, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
-) -> list[float]:
+def read_state(state: LocalState, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> list[float]:
     """Set weights and optimiser from a state; return the recent losses.
 
     Raises:
@@ -72,16 +74,23 @@ def read_state(
     return [float(loss) for loss in numbers["losses"]]
 
 
-def load_model(path: Path, method: Method) -> None:
-    """Set what is trained from a model file of another run (`spec.startFrom`); the optimiser begins anew.
+def load_models(paths: Sequence[Path], method: Method) -> None:
+    """Set what is trained from the model files of another run (`spec.startFrom`); the optimiser begins anew.
+
+    Args:
+        paths: its checkpoint's files.
+        method: what to set; a file says of itself which part of it it is.
 
     Raises:
-        InvalidInput: the file is not safetensors, or was trained with other settings.
+        InvalidInput: a file is not safetensors, or was trained with other settings.
     """
-    try:
-        tensors = load_file(path)
-    except SafetensorError as error:
-        raise InvalidInput(
-            f"startFrom: {path.name} is not a safetensors file: choose a published checkpoint"
-        ) from error
-    method.load(tensors)
+    models: dict[ModelType, Mapping[str, Tensor]] = {}
+    for path in paths:
+        try:
+            tensors = load_file(path)
+        except SafetensorError as error:
+            raise InvalidInput(
+                f"startFrom: {path.name} is not a safetensors file: choose a published checkpoint"
+            ) from error
+        models["Embedding" if set(tensors) in EMBEDDINGS else "ConceptModel"] = tensors
+    method.load(models)

@@ -1,19 +1,27 @@
 """What every method offers to training: one protocol.
 
 A method adds its parameters to a loaded family, says how pictures are worded, which encoders must run in every step,
-and turns its parameters into the tensors of a model file. It knows no data and no step.
+and turns its parameters into the tensors of model files. It knows no data and no step but what it is told.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from torch import Tensor, nn
 
 from atelier_contract.dataset import ModelType
 from atelier_trainer.learn.captions import Wording
+from atelier_trainer.learn.parameters import FlatParameters
+
+MODEL_FILE = "model.safetensors"
+"""First file of a checkpoint: what the job is for."""
+EMBEDDING_FILE = "embedding.safetensors"
+"""The embedding beside a concept model."""
+Kind = Literal["lora", "textual-inversion"]
+"""Second half of ModelSpec's `architecture`."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +29,27 @@ class RateGroup:
     """Parameters that learn at one rate."""
 
     parameters: list[nn.Parameter]
+    """Flat masters: one an adapted model or table."""
     learning_rate: float
+    until_step: int | None = None
+    """Steps after which they stand still; None: they learn to the end."""
+    decays: bool = True
+    """Whether the run's weight decay is theirs too: words have a length of their own, which nothing may pull at."""
+
+
+@dataclass(frozen=True)
+class ModelTensors:
+    """One model file of a checkpoint."""
+
+    role: ModelType
+    file_name: str
+    kind: Kind
+    tensors: dict[str, Tensor]
+    """float32 on the CPU, by the names that tools know."""
+    trigger: str = ""
+    """What calls it in a prompt; may be empty."""
+    entries: dict[str, str] = field(default_factory=dict)
+    """The method's own entries of the file's metadata."""
 
 
 class Method(Protocol):
@@ -29,13 +57,26 @@ class Method(Protocol):
 
     type: ModelType
     wording: Wording
-    has_live_text: bool
-    """Whether text must be encoded in every step, because its encoder learns."""
+    live_encoders: frozenset[str]
+    """Text encoders, by the family's names, that something trained sits in: their answer changes from step to step."""
     is_stochastic: bool
     """Whether the forward pass draws random numbers (adapter dropout)."""
 
-    def named_parameters(self) -> dict[str, nn.Parameter]:
-        """Return everything trained, float32, by names that stay the same from attempt to attempt."""
+    @property
+    def has_live_text(self) -> bool:
+        """Whether any text encoder is live."""
+
+    def learns_text_at(self, step: int) -> bool:
+        """Return whether anything in a text encoder still learns after so many steps; if not, texts can be kept."""
+
+    def named_parameters(self) -> dict[str, Tensor]:
+        """Return everything trained, float32 views of the flat masters, by names that stay the same between attempts.
+
+        Whoever writes to one calls `refresh` of all `flat_parameters` afterwards.
+        """
+
+    def flat_parameters(self) -> list[FlatParameters]:
+        """Return what the rate groups' masters belong to."""
 
     def rate_groups(self) -> list[RateGroup]:
         """Return the parameters by learning rate."""
@@ -44,20 +85,14 @@ class Method(Protocol):
         """Switch what differs between training and drawing (adapter dropout). The base model itself never differs."""
 
     def rewrite(self, text: str) -> str:
-        """Return the text as the tokenizer must see it."""
+        """Return the text as the tokenizers must see it."""
 
-    def export(self) -> dict[str, Tensor]:
-        """Return the tensors of the model file, float32 on the CPU, by the names that tools know."""
+    def export(self) -> list[ModelTensors]:
+        """Return a checkpoint's model files, that of the job's own type first."""
 
-    def describe(self) -> dict[str, str]:
-        """Return the method's own entries of the file's metadata."""
-
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Set the parameters from an exported file's tensors.
+    def load(self, models: Mapping[ModelType, Mapping[str, Tensor]]) -> None:
+        """Set the parameters from exported files' tensors, by role.
 
         Raises:
-            InvalidInput: the file was trained with other settings (rank, targets, vectors).
+            InvalidInput: they were trained with other settings (rank, targets, vectors).
         """
-
-    def architecture_suffix(self) -> Literal["lora", "textual-inversion"]:
-        """Return the kind as ModelSpec spells it."""

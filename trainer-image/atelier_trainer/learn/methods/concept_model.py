@@ -1,8 +1,8 @@
-"""Concept models: low-rank adapters (LoRA, Hu et al. 2021) on the denoiser and, where asked, on the text encoder.
+"""Concept models: low-rank adapters (LoRA, Hu et al. 2021) on the denoiser and, where asked, on the text encoders.
 
 Adapters are float32 whatever the base computes in. They start as an exact no-op: `up` is zero, `down` is drawn from the
-run's own draws, layer by layer by name, so that neither order nor library version decides it. Files follow the kohya
-layout under diffusers' block names, which diffusers, InvokeAI, A1111, Forge, ComfyUI and SwarmUI all read.
+run's own draws, layer by layer by name, so that neither order nor library version decides it. What layers are adapted
+and called is said in `layer_names`.
 
 Shapes: r rank, I inputs, O outputs of a layer; for convolutions k x k is the kernel.
 """
@@ -12,39 +12,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import partial
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from atelier_contract.architectures import FACTS, Architecture
 from atelier_contract.dataset import ModelType
-from atelier_contract.settings import Settings, Targets
+from atelier_contract.settings import ConceptModelSettings, Settings
 from atelier_trainer.errors import InvalidInput
 from atelier_trainer.learn.adapters import Adapter, AdapterSet, inject_adapters
 from atelier_trainer.learn.draws import Draws
 from atelier_trainer.learn.families.base import Family
-from atelier_trainer.learn.methods.base import RateGroup
+from atelier_trainer.learn.methods.base import MODEL_FILE, ModelTensors, RateGroup
+from atelier_trainer.learn.methods.layer_names import ALPHA, LAYER_NAMES, LayerNames, list_targets, list_text_targets
 from atelier_trainer.learn.parameters import FlatParameters
 from atelier_trainer.learn.run import build_wording
 
-ADAPTER = "atelier"
-ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
-MLP = ("ff.net.0.proj", "ff.net.2", "proj_in", "proj_out")
-CONVOLUTION = ("conv1", "conv2", "conv_shortcut", "downsamplers.0.conv", "upsamplers.0.conv")
-"""Layers that convolve, and they alone: a file with time_emb_proj in it is measured by that layer's width in InvokeAI,
-which then takes it for another family's."""
-DENOISER_TARGETS: dict[Targets, tuple[str, ...]] = {
-    "attention": ATTENTION,
-    "attentionMlp": ATTENTION + MLP,  # what kohya sd-scripts adapts by default: every layer of a transformer block
-    "attentionMlpConv": ATTENTION + MLP + CONVOLUTION,
-}
-"""Module names of diffusers' UNet, as suffixes."""
-TEXT_ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
-TEXT_MLP = ("fc1", "fc2")
-DENOISER_PREFIX = "lora_unet"
-TEXT_PREFIX = "lora_te"
-TEXT_ROOT = "text_model."
-"""transformers 5 dropped this part of its module names; files and their readers still have it."""
+NETWORK_MODULES = {Architecture.FLUX_1: "networks.lora_flux"}
+"""`ss_network_module` where it is not kohya's usual `networks.lora`."""
 
 
 class ConceptModel:
@@ -57,26 +42,28 @@ class ConceptModel:
         asked = settings.concept_model
         if asked is None:
             raise InvalidInput("conceptModel is not set: a concept model cannot be trained without it")
+        self._architecture, self._names = family.architecture, LAYER_NAMES[family.architecture]
         self.wording = build_wording(settings)
-        self.has_live_text = asked.text_encoder_learning_rate is not None
         self.is_stochastic = asked.dropout > 0
         self._rank = asked.rank
         self._scale = asked.alpha / asked.rank
         self._rate, self._text_rate = settings.learning_rate, asked.text_encoder_learning_rate
-        inject = partial(inject_adapters, rank=asked.rank, alpha=asked.alpha, dropout=asked.dropout)
-        targets = DENOISER_TARGETS[asked.targets]
-        self._denoiser = [inject(family.denoiser, targets, name_layer=partial(_name_layer, DENOISER_PREFIX))]
-        self._text: list[AdapterSet] = []
-        if self.has_live_text:
-            targets = TEXT_ATTENTION if asked.targets == "attention" else TEXT_ATTENTION + TEXT_MLP
-            self._text = [
-                inject(encoder.model, targets, name_layer=partial(_name_layer, TEXT_PREFIX))
-                for encoder in family.encoders.values()
-            ]
+        self._denoiser, self._text = _inject(family, asked, self._names)
+        self.live_encoders = frozenset(self._text)
         for adapter in self._adapters():
             _initialise(adapter, draws)
         for flat in self.flat_parameters():
             flat.refresh()
+
+    @property
+    def has_live_text(self) -> bool:
+        """Whether a text encoder is adapted."""
+        return bool(self.live_encoders)
+
+    def learns_text_at(self, step: int) -> bool:
+        """Return whether a text encoder is adapted: it then learns to the end."""
+        del step
+        return self.has_live_text
 
     def named_parameters(self) -> dict[str, Tensor]:
         """Return both matrices of every layer."""
@@ -84,13 +71,13 @@ class ConceptModel:
 
     def flat_parameters(self) -> list[FlatParameters]:
         """Return the denoiser's adapters, then the text encoders'."""
-        return [found.flat for found in self._denoiser + self._text]
+        return [found.flat for found in self._sets()]
 
     def rate_groups(self) -> list[RateGroup]:
-        """Return the denoiser's adapters and the text encoder's, each at its own rate."""
-        groups = [RateGroup([found.flat.master for found in self._denoiser], self._rate)]
+        """Return the denoiser's adapters and the text encoders', each at its own rate."""
+        groups = [RateGroup([self._denoiser.flat.master], self._rate)]
         if self._text_rate is not None:
-            groups.append(RateGroup([found.flat.master for found in self._text], self._text_rate))
+            groups.append(RateGroup([found.flat.master for found in self._text.values()], self._text_rate))
         return groups
 
     def set_training(self, *, on: bool) -> None:
@@ -102,64 +89,95 @@ class ConceptModel:
         """Return the text unchanged: the trigger is made of words that the tokenizer knows how to split."""
         return text
 
-    def export(self) -> dict[str, Tensor]:
-        """Return kohya's three tensors a layer, with alpha folded into `up` in float32.
+    def export(self) -> list[ModelTensors]:
+        """Return the adapters as one file, with the scale folded into `up` in float32.
 
-        Readers scale by alpha / rank. Written alpha equals the rank, so that a reader which ignores alpha is right too.
+        Readers scale by alpha / rank. Alpha is written as the rank, or not at all where the layout has none, so that a
+        reader which ignores alpha is right too.
         """
         tensors: dict[str, Tensor] = {}
+        down_suffix, up_suffix = self._names.suffixes
         for adapter in self._adapters():
-            tensors[f"{adapter.name}.lora_down.weight"] = _copy(adapter.down)
-            tensors[f"{adapter.name}.lora_up.weight"] = _copy(adapter.up) * self._scale
-            tensors[f"{adapter.name}.alpha"] = torch.tensor(float(self._rank))
-        return tensors
-
-    def describe(self) -> dict[str, str]:
-        """Return what kohya's tools write of a network."""
-        return {
-            "ss_network_module": "networks.lora",
+            tensors[f"{adapter.name}{down_suffix}"] = _copy(adapter.down)
+            tensors[f"{adapter.name}{up_suffix}"] = _copy(adapter.up) * self._scale
+            if not self._names.is_dotted:
+                tensors[f"{adapter.name}{ALPHA}"] = torch.tensor(float(self._rank))
+        entries = {
+            "ss_network_module": NETWORK_MODULES.get(self._architecture, "networks.lora"),
             "ss_network_dim": str(self._rank),
             "ss_network_alpha": str(float(self._rank)),
             "ss_network_args": "{}",
         }
+        return [ModelTensors(self.type, MODEL_FILE, "lora", tensors, self.wording.trigger, entries)]
 
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
+    def load(self, models: Mapping[ModelType, Mapping[str, Tensor]]) -> None:
         """Set the adapters from a file that `export` wrote, of any alpha."""
-        known = {f"{adapter.name}{suffix}" for adapter in self._adapters() for suffix in SUFFIXES}
+        if "Embedding" in models:
+            raise InvalidInput(
+                "startFrom: the checkpoint has an embedding that was trained with the concept model: "
+                "set conceptModel.embedding as in the run it comes from"
+            )
+        self.load_adapters(models.get("ConceptModel", {}))
+
+    def load_adapters(self, tensors: Mapping[str, Tensor]) -> None:
+        """Set the adapters from a file's tensors.
+
+        Raises:
+            InvalidInput: it adapts other layers, or at another rank.
+        """
+        suffixes = (*self._names.suffixes, *(() if self._names.is_dotted else (ALPHA,)))
+        known = {f"{adapter.name}{suffix}" for adapter in self._adapters() for suffix in suffixes}
         if set(tensors) != known:
             raise InvalidInput(
-                f"startFrom: the model adapts {len(tensors) // 3} layers, this run {len(known) // 3}: "
-                "set conceptModel.targets and textEncoderLearningRate as in the run it comes from"
+                f"startFrom: the model adapts {len(tensors) // len(suffixes)} layers, this run "
+                f"{len(known) // len(suffixes)}: set conceptModel.targets and textEncoderLearningRate as in the run it "
+                "comes from"
             )
         for adapter in self._adapters():
-            down, up = (tensors[f"{adapter.name}.lora_{side}.weight"] for side in ("down", "up"))
+            down, up = (tensors[f"{adapter.name}{suffix}"] for suffix in self._names.suffixes)
             if down.shape != adapter.down.shape or up.shape != adapter.up.shape:
                 raise InvalidInput(
                     f"startFrom: the model has rank {len(down)}, this run {self._rank}: set conceptModel.rank to it"
                 )
-            alpha = float(tensors[f"{adapter.name}.alpha"])
+            alpha = float(tensors.get(f"{adapter.name}{ALPHA}", len(down)))
             with torch.no_grad():
                 adapter.down.copy_(down)
                 adapter.up.copy_(up.float() * (alpha / len(down) / self._scale))
         for flat in self.flat_parameters():
             flat.refresh()
 
-    def architecture_suffix(self) -> Literal["lora"]:
-        """Return `lora`."""
-        return "lora"
+    def _sets(self) -> list[AdapterSet]:
+        return [self._denoiser, *self._text.values()]
 
     def _adapters(self) -> list[Adapter]:
-        return [adapter for found in self._denoiser + self._text for adapter in found.adapters]
+        return [adapter for found in self._sets() for adapter in found.adapters]
 
 
-SUFFIXES = (".lora_down.weight", ".lora_up.weight", ".alpha")
-"""Kohya's three tensors of a layer."""
+def _inject(family: Family, asked: ConceptModelSettings, names: LayerNames) -> tuple[AdapterSet, dict[str, AdapterSet]]:
+    """Add adapters to the denoiser and to the text encoders that learn; return both, the latter by encoder.
 
-
-def _name_layer(prefix: str, path: str) -> str:
-    """Return a layer's name in the file, without a suffix."""
-    rooted = path if prefix == DENOISER_PREFIX or path.startswith(TEXT_ROOT) else TEXT_ROOT + path
-    return f"{prefix}_{rooted.replace('.', '_')}"
+    Raises:
+        InvalidInput: the family's files cannot hold what is asked.
+    """
+    inject = partial(inject_adapters, rank=asked.rank, alpha=asked.alpha, dropout=asked.dropout)
+    learns_text = asked.text_encoder_learning_rate is not None
+    if learns_text and not names.text_prefixes:
+        raise InvalidInput(
+            f"conceptModel.textEncoderLearningRate: {FACTS[family.architecture].title} learns without its text encoders "
+            "(T5 is too large to adapt beside it, and its files hold the denoiser's adapters alone): leave it out"
+        )
+    targets = list_targets(family.architecture, family.denoiser, asked.targets)
+    denoiser = inject(family.denoiser, targets, name_layer=partial(names.name_layer, names.denoiser_prefix))
+    text = {
+        encoder: inject(
+            family.encoders[encoder].model,
+            list_text_targets(asked.targets),
+            name_layer=partial(names.name_layer, prefix),
+        )
+        for encoder, prefix in names.text_prefixes.items()
+        if learns_text
+    }
+    return denoiser, text
 
 
 def _initialise(adapter: Adapter, draws: Draws) -> None:
