@@ -89,7 +89,7 @@ def list_targets(architecture: Architecture, denoiser: nn.Module, asked: Targets
                 "set attentionMlp"
             )
         return FLUX_ATTENTION if asked == "attention" else FLUX_ATTENTION + FLUX_MLP + _list_single_outputs(denoiser)
-    targets = UNET_ATTENTION
+    targets: tuple[str, ...] = UNET_ATTENTION
     if asked != "attention":
         targets += UNET_MLP
     if asked == "attentionMlpConv":
