@@ -189,6 +189,12 @@ class TrainingJobSpec(Spec):
         return self
 
     @property
+    def prior_dataset_ref(self) -> NameRef | None:
+        """Return the Dataset of prior pictures, if one is named."""
+        prior = self.concept_model.prior_preservation if self.concept_model else None
+        return prior.dataset_ref if prior else None
+
+    @property
     def model_type(self) -> Literal["ConceptModel", "Embedding"]:
         """Return which of the two types of training is asked for."""
         return "ConceptModel" if self.concept_model is not None else "Embedding"

@@ -8,7 +8,7 @@ them. It makes no call and has no clock.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
@@ -157,7 +157,7 @@ class Cache:
         key = Key(DATASET, body["metadata"].get("namespace", ""), body["metadata"]["name"])
         if not self._take_object(key, body, gone=gone):
             return ()
-        return (key, *self._find_users(0, key.name, key.namespace))
+        return (key, *self._find_users(lambda job: key.name in job.datasets, key.namespace))
 
     def _take_template(self, body: Json, *, gone: bool) -> tuple[Key, ...]:
         stored, name = store(body), body["metadata"]["name"]
@@ -168,12 +168,12 @@ class Cache:
             self._templates.pop(name, None)
         else:
             self._templates[name] = stored
-        return tuple(self._find_users(1, name, None))
+        return tuple(self._find_users(lambda job: job.template == name, None))
 
-    def _find_users(self, place: int, name: str, namespace: str | None) -> Iterable[Key]:
-        """Yield the unfinished TrainingJobs that name a dataset (place 0) or a template (place 1)."""
+    def _find_users(self, names: Callable[[Stored], bool], namespace: str | None) -> Iterable[Key]:
+        """Yield the unfinished TrainingJobs, of one namespace or all, that name something."""
         for key, stored in self._objects.items():
-            if stored.uses[place] == name and not stored.ended and namespace in {None, key.namespace}:
+            if not stored.ended and namespace in {None, key.namespace} and names(stored):
                 yield key
 
     def _take_child(self, kind: str, body: Json, *, gone: bool) -> tuple[Key, ...]:

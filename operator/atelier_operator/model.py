@@ -77,6 +77,8 @@ class ObservedPod:
     """Why the container does not run, e.g. ImagePullBackOff; empty otherwise."""
     waiting_message: str
     report: TerminationReport | None
+    index: int = 0
+    """Which of the pods that train together this is; 0 leads: it writes, reports, and is asked for progress."""
 
 
 @dataclass(frozen=True)
@@ -169,19 +171,23 @@ class TrainingJobView:
     orphans: tuple[ObservedPod, ...] = ()
     """Training pods of this object (by `names.LABEL_OWNER_UID`) whose Job is gone from `jobs`: deleted in the
     background, a Job leaves at once and its pod goes on until it has ended. The next pod waits for it."""
+    prior_dataset: ObservedDataset | None = None
+    """The dataset of prior pictures. None: not named, or not there."""
 
 
 @dataclass(frozen=True)
 class CreateJob:
     """Create a child Job with what belongs to it, or find the same there already.
 
-    Order: config map, network policy, Job. Owner references are in the bodies. A namesake with another owner UID or
+    Order: config map, network policy, service, Job. Owner references are in the bodies. A namesake with another owner UID or
     input digest is a conflict that the next look shows.
     """
 
     job: Json
     config_map: Json
     network_policy: Json | None = None
+    service: Json | None = None
+    """By which pods that train together find the first of them."""
 
 
 @dataclass(frozen=True)

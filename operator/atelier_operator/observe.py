@@ -13,6 +13,7 @@ from datetime import datetime
 from atelier_contract import names
 from atelier_contract.dataset import KIND as DATASET
 from atelier_contract.dataset import DatasetSpec, DatasetStatus
+from atelier_contract.references import NameRef
 from atelier_contract.template import TrainingTemplateSpec
 from atelier_contract.training_job import TrainingJobSpec
 from atelier_contract.training_job_status import TrainingJobStatus
@@ -95,18 +96,19 @@ class Observer:
             spec=spec,
             problem=problem,
             status=readings.read_status(TrainingJobStatus, body),
-            dataset=self._find_dataset(key.namespace, spec),
+            dataset=self._find_dataset(key.namespace, spec.dataset_ref if spec else None),
             template=self._find_template(spec),
             jobs=tuple(jobs),
             progress=heard.progress,
             refused=heard.refused,
             surroundings=surroundings,
+            prior_dataset=self._find_dataset(key.namespace, spec.prior_dataset_ref if spec else None),
             orphans=tuple([await self._look_at_node(pod) for pod in self._cache.find_orphans(key, meta.uid)]),
         )
 
-    def _find_dataset(self, namespace: str, spec: TrainingJobSpec | None) -> ObservedDataset | None:
-        """Return the dataset a job names; None also while its spec or status cannot be read: the job waits."""
-        body = self._cache.find(Key(DATASET, namespace, spec.dataset_ref.name)) if spec else None
+    def _find_dataset(self, namespace: str, ref: NameRef | None) -> ObservedDataset | None:
+        """Return a dataset that a job names; None also while its spec or status cannot be read: the job waits."""
+        body = self._cache.find(Key(DATASET, namespace, ref.name)) if ref else None
         if body is None:
             return None
         dataset_spec, _ = readings.read_spec(DatasetSpec, body)

@@ -139,6 +139,7 @@ def read_pod(body: Json) -> ObservedPod:
         waiting_reason=waiting.get("reason") or unscheduled.get("reason", ""),
         waiting_message=waiting.get("message") or unscheduled.get("message", ""),
         report=read_last_words(ended.get("message")),
+        index=_read_index(metadata),
     )
 
 
@@ -184,6 +185,11 @@ def _read_controller_uid(metadata: Json) -> str:
         if reference.get("controller") and reference.get("kind") == "Job":
             return str(reference.get("uid", ""))
     return ""
+
+
+def _read_index(metadata: Json) -> int:
+    text = (metadata.get("annotations") or {}).get(names.ANNOTATION_COMPLETION_INDEX, "")
+    return int(text) if text.isdecimal() else 0
 
 
 def _read_container_state(status: Json) -> Json:

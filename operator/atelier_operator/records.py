@@ -35,10 +35,12 @@ class Stored:
     uid: str
     version: str
     text: bytes
-    uses: tuple[str, str]
-    """Names of the dataset and the template that a TrainingJob names."""
+    datasets: tuple[str, ...]
+    """Names of the datasets that a TrainingJob names: the one it learns from, and that of its prior pictures."""
+    template: str
+    """Name of the template that it names; empty: none."""
     ended: bool
-    """The run is over: what happens to its dataset and template no longer concerns it."""
+    """The run is over: what happens to its datasets and template no longer concerns it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,8 @@ def store(body: Json) -> Stored:
         uid=metadata["uid"],
         version=metadata["resourceVersion"],
         text=text.encode(),
-        uses=(_read_reference(spec, "datasetRef"), _read_reference(spec, "templateRef")),
+        datasets=tuple(filter(None, (_read_reference(spec, "datasetRef"), _read_prior_reference(spec)))),
+        template=_read_reference(spec, "templateRef"),
         ended=bool(status.get("completionTime")),
     )
 
@@ -80,6 +83,14 @@ def store(body: Json) -> Stored:
 def _read_reference(spec: Json, field: str) -> str:
     reference = spec.get(field)
     return str(reference.get("name", "")) if isinstance(reference, dict) else ""
+
+
+def _read_prior_reference(spec: Json) -> str:
+    """Return the name of the prior dataset. The spec was not validated here: any part may be of any shape."""
+    for field in ("conceptModel", "priorPreservation"):
+        inner = spec.get(field)
+        spec = inner if isinstance(inner, dict) else {}
+    return _read_reference(spec, "datasetRef")
 
 
 def load(stored: Stored | None) -> Json | None:

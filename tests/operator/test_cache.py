@@ -70,6 +70,22 @@ def test_a_dataset_concerns_the_jobs_that_name_it(cache: Cache):
     assert set(cache.take("Dataset", a_dataset())) == {TEAPOTS, ONE}
 
 
+def test_a_dataset_concerns_the_jobs_whose_prior_pictures_it_holds(cache: Cache):
+    """A job that waits for its prior pictures is woken by their dataset."""
+    body = a_training_job()
+    prior = {"conceptModel": {"priorPreservation": {"datasetRef": {"name": "teapots"}}}, "datasetRef": {"name": "own"}}
+    cache.take("TrainingJob", {**body, "spec": {**body["spec"], **prior}})
+    assert set(cache.take("Dataset", a_dataset())) == {TEAPOTS, ONE}
+
+
+@pytest.mark.parametrize("block", [None, "text", [], {"priorPreservation": "text"}, {"priorPreservation": {}}])
+def test_a_spec_of_any_shape_is_kept(cache: Cache, block: object):
+    """An object that another version of the schema let through is kept: the look at it says what is wrong."""
+    body = a_training_job()
+    cache.take("TrainingJob", {**body, "spec": {**body["spec"], "conceptModel": block}})
+    assert cache.find(ONE) is not None
+
+
 def test_a_dataset_does_not_concern_jobs_of_other_namespaces(cache: Cache):
     """References stay within the namespace."""
     cache.take("TrainingJob", a_training_job(namespace="others"))

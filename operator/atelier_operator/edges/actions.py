@@ -18,7 +18,7 @@ from atelier_contract.roles import Role
 from atelier_operator import readings
 from atelier_operator.cache import Cache
 from atelier_operator.edges.cluster import Cluster
-from atelier_operator.edges.resources import CONFIG_MAPS, EVENTS, JOBS, NETWORK_POLICIES, OWNERS, Resource
+from atelier_operator.edges.resources import CONFIG_MAPS, EVENTS, JOBS, NETWORK_POLICIES, OWNERS, SERVICES, Resource
 from atelier_operator.errors import AlreadyExists, Conflict, NotFound, Refused
 from atelier_operator.model import (
     Action,
@@ -59,7 +59,7 @@ class Actor:
             The object's version afterwards.
 
         Raises:
-            Refused: the API server does not take a child, or its name's ConfigMap or NetworkPolicy is another's.
+            Refused: the API server does not take a child, or its name's ConfigMap, NetworkPolicy or Service is another's.
             Conflict: the cluster is not as it was observed; look again.
             Unavailable: no answer.
         """
@@ -84,6 +84,8 @@ class Actor:
         await self._create_or_same(CONFIG_MAPS, meta, action.config_map)
         if action.network_policy is not None:
             await self._create_or_same(NETWORK_POLICIES, meta, action.network_policy)
+        if action.service is not None:
+            await self._create_or_same(SERVICES, meta, action.service)
         try:
             created = await self._cluster.create(JOBS, meta.namespace, action.job)
         except AlreadyExists:

@@ -36,6 +36,7 @@ API_CALLS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "": {
         "pods": ("get", "list", "watch"),
         "configmaps": ("create", "delete", "get", "patch"),
+        "services": ("create", "get"),
         "events": ("create",),
         "namespaces": ("get",),
         "nodes": ("get",),

@@ -75,8 +75,12 @@ def find_answer(look: Look, pod: ObservedPod, status: TrainingJobStatus) -> Prog
 
 
 def _list_started(look: Look) -> Iterator[tuple[int, ObservedPod]]:
-    """Yield the training pods whose container has run, with the ordinal of their Job, oldest first."""
-    pods = [(read_ordinal(job.name), pod) for job in look.own_jobs(Role.TRAIN) for pod in job.pods]
+    """Yield the training pods whose container has run, with the ordinal of their Job, oldest first.
+
+    Of pods that train together the leader stands for all.
+    """
+    jobs = look.own_jobs(Role.TRAIN)
+    pods = [(read_ordinal(job.name), pod) for job in jobs for pod in job.pods if pod.index == 0]
     for ordinal, pod in sorted(pods, key=lambda pair: (pair[1].created_at, pair[1].name)):
         if pod.started_at is not None or pod.exit_code is not None:
             yield ordinal, pod

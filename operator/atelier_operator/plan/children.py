@@ -76,6 +76,11 @@ class Child:
     """False: without owner references, because the owner is being deleted."""
 
     @property
+    def nodes(self) -> int:
+        """Pods that do this work together."""
+        return self.pod.nodes or 1 if self.trains else 1
+
+    @property
     def trains(self) -> bool:
         """Whether this is the one child that asks for a GPU and serves its progress."""
         return self.role is Role.TRAIN

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from atelier_contract import exit_codes
 from atelier_contract.exit_codes import ExitCode
 from atelier_contract.reasons import REASON_OF_EXIT, Reason
 from atelier_contract.termination import TerminationReport
@@ -21,8 +22,8 @@ def find_ended_pods(job: ObservedJob) -> list[ObservedPod]:
 
 
 def find_report(job: ObservedJob) -> TerminationReport | None:
-    """Return the newest last words of a Job's pods that speak of the Job's own role."""
-    reports = [pod.report for pod in find_ended_pods(job) if pod.report is not None]
+    """Return the newest last words of a Job's leading pods that speak of the Job's own role."""
+    reports = [pod.report for pod in find_ended_pods(job) if pod.report is not None and pod.index == 0]
     return next((report for report in reports if report.role is job.role), None)
 
 
@@ -49,11 +50,15 @@ def explain_pod(pod: ObservedPod) -> tuple[Reason, str]:
 
 
 def explain_job(job: ObservedJob) -> tuple[Reason, str]:
-    """Return why a Job failed: what its newest ended pod says, or else what Kubernetes says."""
+    """Return why a Job failed: what its newest ended pod says, or else what Kubernetes says.
+
+    A pod that ended because another did, or well, is asked last: the cause is with the other.
+    """
     killed = find_killed(job)
     if killed is not None:
         return explain_pod(killed)
-    ended = find_ended_pods(job)
+    passed_over = (*exit_codes.IGNORED, ExitCode.DONE)
+    ended = sorted(find_ended_pods(job), key=lambda pod: pod.exit_code in passed_over)
     if ended:
         reason, message = explain_pod(ended[0])
         if reason not in {Reason.COMPLETED, Reason.DISRUPTED}:

@@ -23,7 +23,7 @@ from atelier_contract.references import StorageSpec
 from atelier_contract.training_job_status import CheckpointStatus, TrainingJobStatus
 from atelier_operator.model import DatasetView, Surroundings
 from atelier_operator.plan.look import Look
-from atelier_operator.plan.resolve import read_settings
+from atelier_operator.plan.resolved import read_settings
 
 
 def build_store_input(storage: StorageSpec | None, namespace: str, surroundings: Surroundings) -> StoreInput:
@@ -65,7 +65,16 @@ def build_training_input(look: Look, status: TrainingJobStatus, dataset: Dataset
         base_model=BaseModelInput(architecture=spec.base_model.architecture, source=spec.base_model.source),
         settings=read_settings(look.meta.name, spec, status.resolved or []),
         start_from=StartFromInput(job=start.training_job_ref.name, checkpoint=start.checkpoint) if start else None,
+        prior_dataset=_build_prior_input(look, status),
     )
+
+
+def _build_prior_input(look: Look, status: TrainingJobStatus) -> DatasetInput | None:
+    """Return the dataset of prior pictures as it was pinned; None: none is named."""
+    ref, dataset = look.spec.prior_dataset_ref, look.view.prior_dataset
+    if ref is None or dataset is None:
+        return None
+    return DatasetInput(name=ref.name, source=dataset.spec.source, revision=status.prior_dataset_revision or "")
 
 
 def build_publish_input(look: Look, status: TrainingJobStatus, selected: Iterable[CheckpointStatus]) -> PublishInput:

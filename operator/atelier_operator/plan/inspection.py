@@ -81,6 +81,7 @@ def take_result(status: DatasetStatus, result: InspectionResult, ended_at: datet
     update: dict[str, object] = {
         "items": result.items,
         "captioned": result.captioned,
+        "pictures_per_pass": result.pictures_per_pass,
         "bytes": result.bytes,
         "usable_for": find_uses(result),
         "resolution": result.resolution,

@@ -1,4 +1,4 @@
-"""Bodies of a child's Job, ConfigMap and NetworkPolicy: from `Child` to what the API server takes."""
+"""Bodies of a child's Job, ConfigMap, NetworkPolicy and Service: from `Child` to what the API server takes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from atelier_contract.roles import Role
 from atelier_operator.model import CreateJob, Json, Surroundings
 from atelier_operator.plan.children import Child
 from atelier_operator.plan.failure_policy import TIME_TO_LIVE_SECONDS, render_failure_policy
-from atelier_operator.plan.names import name_network_policy
+from atelier_operator.plan.names import name_surroundings
 from atelier_operator.plan.pods import build_labels, build_pod_template
 
 
@@ -19,6 +19,7 @@ def build_child(child: Child, surroundings: Surroundings) -> CreateJob:
         job=build_job(child),
         config_map=build_config_map(child),
         network_policy=build_network_policy(child, surroundings) if child.trains else None,
+        service=build_service(child) if child.nodes > 1 else None,
     )
 
 
@@ -27,8 +28,10 @@ def build_job(child: Child) -> Json:
     metadata = _build_metadata(child, child.name)
     spec: Json = {
         **render_failure_policy(),
-        "completions": 1,
-        "parallelism": 1,
+        "completions": child.nodes,
+        "parallelism": child.nodes,
+        # Indexed: each pod has a number, and a name by which the others find it.
+        **({"completionMode": "Indexed"} if child.nodes > 1 else {}),
         "ttlSecondsAfterFinished": TIME_TO_LIVE_SECONDS,
         "template": build_pod_template(child),
     }
@@ -47,26 +50,53 @@ def build_config_map(child: Child) -> Json:
 
 
 def build_network_policy(child: Child, surroundings: Surroundings) -> Json:
-    """Return the body of the policy that lets the operator alone ask a training pod for its progress."""
+    """Return the body of the policy that lets the operator alone ask a training pod for its progress.
+
+    Pods that train together also talk to each other, on ports that their libraries choose.
+    """
     operator = {
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": surroundings.operator_namespace}},
         "podSelector": {"matchLabels": dict(surroundings.operator_labels)},
     }
-    labels = build_labels(child)
-    metadata = _build_metadata(child, name_network_policy(child.owner.name))
-    # One policy serves all rounds of a run, whose inputs may differ: it is the same as long as the owner is.
-    metadata["annotations"] = {names.ANNOTATION_INPUT_DIGEST: digest_of(child.owner.uid)}
-    selected = {key: labels[key] for key in (names.LABEL_MANAGED_BY, names.LABEL_OWNER_UID, names.LABEL_ROLE)}
+    selected = _select_pods(child)
+    ingress: list[Json] = [{"from": [operator], "ports": [{"protocol": "TCP", "port": names.PROGRESS_PORT}]}]
+    if child.nodes > 1:
+        ingress.append({"from": [{"podSelector": {"matchLabels": selected}}]})
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": metadata,
+        "metadata": _build_lasting_metadata(child),
+        "spec": {"podSelector": {"matchLabels": selected}, "policyTypes": ["Ingress"], "ingress": ingress},
+    }
+
+
+def build_service(child: Child) -> Json:
+    """Return the body of the headless Service that gives pods which train together their names."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": _build_lasting_metadata(child),
         "spec": {
-            "podSelector": {"matchLabels": selected},
-            "policyTypes": ["Ingress"],
-            "ingress": [{"from": [operator], "ports": [{"protocol": "TCP", "port": names.PROGRESS_PORT}]}],
+            "clusterIP": "None",
+            "selector": _select_pods(child),
+            # They look for each other before any is ready, and none ever says that it is.
+            "publishNotReadyAddresses": True,
+            "ports": [{"name": "leader", "port": names.LEADER_PORT, "protocol": "TCP"}],
         },
     }
+
+
+def _select_pods(child: Child) -> dict[str, str]:
+    """Return the labels that all training pods of an object carry, and no other pod."""
+    labels = build_labels(child)
+    return {key: labels[key] for key in (names.LABEL_MANAGED_BY, names.LABEL_OWNER_UID, names.LABEL_ROLE)}
+
+
+def _build_lasting_metadata(child: Child) -> Json:
+    """Return metadata of what serves all rounds of a run, whose inputs may differ: the same as long as its owner is."""
+    metadata = _build_metadata(child, name_surroundings(child.owner.name))
+    metadata["annotations"] = {names.ANNOTATION_INPUT_DIGEST: digest_of(child.owner.uid)}
+    return metadata
 
 
 def _build_metadata(child: Child, name: str) -> Json:

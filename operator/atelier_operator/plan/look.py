@@ -100,12 +100,13 @@ def is_over(job: ObservedJob) -> bool:
     return job.complete or job.failed
 
 
-def newest_pod(job: ObservedJob) -> ObservedPod | None:
-    """Return the pod that was created last."""
-    return max(job.pods, key=lambda pod: (pod.created_at, pod.name), default=None)
-
-
 def active_pod(job: ObservedJob) -> ObservedPod | None:
-    """Return the newest pod that has not ended."""
-    pods = [pod for pod in job.pods if is_active(pod)]
+    """Return the newest pod that has not ended; of pods that train together, of those that lead."""
+    pods = [pod for pod in job.pods if is_active(pod) and pod.index == 0]
     return max(pods, key=lambda pod: (pod.created_at, pod.name), default=None)
+
+
+def waiting_pod(job: ObservedJob) -> ObservedPod | None:
+    """Return a pod that does not run yet, the leader before others: where pods train together, all wait for it."""
+    pods = [pod for pod in job.pods if is_active(pod) and pod.started_at is None and pod.deleted_at is None]
+    return min(pods, key=lambda pod: (pod.index, pod.name), default=None)

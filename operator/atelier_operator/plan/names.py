@@ -20,8 +20,8 @@ def name_errand(owner: str, role: Role, digest: str) -> str:
     return _fit(owner, f"-{role.value}-{digest[:_SHORT]}")
 
 
-def name_network_policy(owner: str) -> str:
-    """Return the name of the one NetworkPolicy of a TrainingJob."""
+def name_surroundings(owner: str) -> str:
+    """Return the name of a TrainingJob's one NetworkPolicy, and of its one Service: they serve all rounds."""
     return _fit(owner, f"-{Role.TRAIN.value}")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from atelier_contract import defaults
 from atelier_operator.model import ObservedJob, ObservedPod
-from atelier_operator.plan.look import Look, active_pod
+from atelier_operator.plan.look import Look, is_active
 
 
 def explain_waiting(pod: ObservedPod) -> str:
@@ -25,12 +25,13 @@ def find_start_problem(look: Look, job: ObservedJob) -> tuple[str, float | None]
 
     Counted from the moment the pod has a node, and with it a GPU: waiting for a node costs nothing.
     """
-    pod = active_pod(job)
-    if pod is None or pod.scheduled_at is None or pod.started_at is not None or pod.deleted_at is not None:
-        return "", None
     asked = look.spec.pod.start_deadline_seconds if look.spec.pod else None
     allowed = asked or defaults.START_DEADLINE_SECONDS
-    left = allowed - look.seconds_since(pod.scheduled_at)
+    starting = [pod for pod in job.pods if is_active(pod) and pod.started_at is None and pod.deleted_at is None]
+    waits = [(allowed - look.seconds_since(pod.scheduled_at), pod) for pod in starting if pod.scheduled_at is not None]
+    if not waits:
+        return "", None
+    left, pod = min(waits, key=lambda wait: wait[0])
     if left > 0:
         return "", left
     why = f"{pod.waiting_reason or 'no reason given'} {pod.waiting_message}".rstrip()

@@ -12,6 +12,7 @@ from atelier_contract import defaults, names
 from atelier_operator.model import Json
 from atelier_operator.plan import restricted
 from atelier_operator.plan.children import Child, Needs
+from atelier_operator.plan.names import name_surroundings
 from atelier_operator.plan.volumes import build_volumes
 
 
@@ -43,6 +44,8 @@ def build_pod_template(child: Child) -> Json:
         "volumes": volumes,
         **_build_placement(child),
     }
+    if child.nodes > 1:
+        spec["subdomain"] = name_surroundings(child.owner.name)
     if not child.trains:
         # On the pod, not on the Job: a Job's deadline also counts the time that its pod waits for a node.
         spec["activeDeadlineSeconds"] = defaults.SHORT_JOB_DEADLINE_SECONDS
@@ -68,7 +71,11 @@ def _build_container(child: Child, mounts: list[Json]) -> Json:
         "image": child.image,
         "imagePullPolicy": child.pull_policy,
         "args": [child.role.value],
-        "env": [_from_pod(names.ENV_POD_IP, "status.podIP"), _from_pod(names.ENV_POD_UID, "metadata.uid")],
+        "env": [
+            _from_pod(names.ENV_POD_IP, "status.podIP"),
+            _from_pod(names.ENV_POD_UID, "metadata.uid"),
+            *_build_crew_environment(child),
+        ],
         "resources": _build_resources(child.needs),
         "terminationMessagePath": names.TERMINATION_PATH,
         "terminationMessagePolicy": "File",  # never logs: they may hold captions
@@ -84,6 +91,19 @@ def _build_container(child: Child, mounts: list[Json]) -> Json:
     if child.trains:
         container["ports"] = [{"name": "progress", "containerPort": names.PROGRESS_PORT, "protocol": "TCP"}]
     return container
+
+
+def _build_crew_environment(child: Child) -> list[Json]:
+    """Return what a pod needs to know to be several processes, or one of several pods; its index Kubernetes adds."""
+    told: dict[str, object] = {}
+    if child.trains and child.needs.gpus > 1:
+        told[names.ENV_PROCESSES] = child.needs.gpus
+    if child.nodes > 1:
+        told[names.ENV_NODES] = child.nodes
+        # The pod of index 0 has this host name; the Service makes it known in the namespace.
+        told[names.ENV_LEADER_ADDRESS] = f"{child.name}-0.{name_surroundings(child.owner.name)}"
+        told[names.ENV_LEADER_PORT] = names.LEADER_PORT
+    return [{"name": name, "value": str(value)} for name, value in told.items()]
 
 
 def _from_pod(name: str, path: str) -> Json:

@@ -18,7 +18,7 @@ from atelier_operator.plan.names import name_ordinal
 from atelier_operator.plan.outcomes import complete, fail
 from atelier_operator.plan.pod_starts import explain_waiting, find_start_problem
 from atelier_operator.plan.rounds import close_round, open_preflight, read_round
-from atelier_operator.plan.run_children import build_run_child
+from atelier_operator.plan.run_children import build_run_child, find_missing_dataset
 from atelier_operator.plan.state import Verdict
 
 _UNSPECIFIC = (Reason.TRAINER_ERROR, Reason.RETRIES_EXHAUSTED, Reason.COMPLETED, Reason.DISRUPTED)
@@ -50,9 +50,9 @@ def follow_preflight(look: Look, status: TrainingJobStatus) -> tuple[TrainingJob
 
 def _begin(look: Look, status: TrainingJobStatus, name: str) -> Verdict:
     verdict = Verdict(status, State.PREFLIGHT, _explain_work(name))
-    dataset = look.view.dataset
-    if dataset is None:
-        message = f"there is no Dataset {look.spec.dataset_ref.name} any more: the run needs it to go on"
+    dataset, missing = look.view.dataset, find_missing_dataset(look)
+    if dataset is None or missing:
+        message = f"there is no Dataset {missing} any more: the run needs it to go on"
         return replace(verdict, state=State.WAITING_FOR_DATASET, message=message, look_again_seconds=60.0)
     child = build_run_child(look, status, dataset.spec, Role.PREFLIGHT, name)
     return launch(look, verdict, child)

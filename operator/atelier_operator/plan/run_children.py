@@ -13,6 +13,14 @@ from atelier_operator.plan.inputs import build_training_input
 from atelier_operator.plan.look import Look
 
 
+def find_missing_dataset(look: Look) -> str:
+    """Return the name of a dataset that the run needs to go on and that is no longer there; empty: all are there."""
+    prior = look.spec.prior_dataset_ref
+    if look.view.dataset is None:
+        return look.spec.dataset_ref.name
+    return prior.name if prior is not None and look.view.prior_dataset is None else ""
+
+
 def build_run_child(look: Look, status: TrainingJobStatus, dataset: DatasetSpec, role: Role, name: str) -> Child:
     """Return the preflight or training child of a round, with the image that the run is pinned to."""
     return Child(

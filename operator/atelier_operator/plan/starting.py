@@ -1,12 +1,12 @@
 """Starting: what a run waits for before its first child, and what is pinned when it no longer waits.
 
-Pinned once and never computed again: spec digest, dataset revision, trainer image, resolved settings, run identity.
+Pinned once and never computed again: spec digest, dataset revisions, trainer image, resolved settings, run identity.
 A missing dataset or template is waited for; only what nobody can mend without a new TrainingJob is Invalid.
 """
 
 from __future__ import annotations
 
-from atelier_contract.dataset import FindingStatus
+from atelier_contract.dataset import DatasetSource, FindingStatus
 from atelier_contract.identity import digest_spec, identify_run
 from atelier_contract.names import STORE_SECRET
 from atelier_contract.reasons import Condition, Finding, Reason, State
@@ -14,8 +14,9 @@ from atelier_contract.references import StorageSpec
 from atelier_contract.training_job_status import TrainingJobStatus
 from atelier_operator.model import ObservedDataset
 from atelier_operator.plan import conditions
+from atelier_operator.plan.asked import find_conflict, find_recipe
 from atelier_operator.plan.look import Look
-from atelier_operator.plan.resolve import find_recipe, resolve
+from atelier_operator.plan.resolve import resolve
 from atelier_operator.plan.state import Verdict
 
 WAIT_SECONDS = 60.0
@@ -47,11 +48,17 @@ def start(look: Look, status: TrainingJobStatus) -> tuple[TrainingJobStatus, Ver
     message = _find_template_lack(look)
     if message:
         return status, Verdict(status, State.WAITING_FOR_DATASET, message, look_again_seconds=WAIT_SECONDS)
+    conflict = find_conflict(look.spec, look.view.template)
+    if conflict:
+        return status, Verdict(status, State.INVALID, conflict, stalled=Reason.INVALID_INPUT)
     return _pin(look, status), None
 
 
 def _pin(look: Look, status: TrainingJobStatus) -> TrainingJobStatus:
-    revision = (look.view.dataset and look.view.dataset.status.revision) or ""
+    dataset, prior = look.view.dataset, look.view.prior_dataset
+    revision = (dataset and dataset.status.revision) or ""
+    prior_revision = (prior and prior.status.revision) or ""
+    pictures = (dataset.status.pictures_per_pass or dataset.status.items) if dataset else None
     image = look.view.surroundings.trainer_image
     digest = digest_spec(look.spec)
     status = look.claim(
@@ -61,23 +68,40 @@ def _pin(look: Look, status: TrainingJobStatus) -> TrainingJobStatus:
         "spec_digest": digest,
         "dataset_revision": revision,
         "trainer_image": image,
-        "resolved": resolve(look.meta.name, look.spec, look.view.template),
-        "run_identity": identify_run(digest, revision, image),
+        "prior_dataset_revision": prior_revision or None,
+        "resolved": resolve(look.meta.name, look.spec, look.view.template, pictures),
+        "run_identity": identify_run(digest, revision, image, prior_revision),
     }
     return status.model_copy(update=pinned)
 
 
 def _find_lack(look: Look) -> tuple[Reason | None, str]:
-    """Return what the dataset lacks for this run; None: nothing."""
+    """Return what the datasets lack for this run; None: nothing."""
     dataset, name = look.view.dataset, look.spec.dataset_ref.name
+    reason, message = _find_dataset_lack(look, dataset, name)
+    if reason is None and dataset and look.spec.model_type not in (dataset.status.usable_for or []):
+        return Reason.DATASET_UNUSABLE, _explain_unusable(look, dataset)
+    prior = look.spec.prior_dataset_ref
+    if reason is not None or prior is None:
+        return reason, message
+    reason, message = _find_dataset_lack(look, look.view.prior_dataset, prior.name)
+    if reason is None and look.view.prior_dataset and not _is_within_reach(look.view.prior_dataset.spec.source):
+        message = (
+            f"Dataset {prior.name} of priorPreservation lies outside the namespace's own store: upload its pictures,"
+            " or let it name a bucket that needs no Secret of its own"
+        )
+        return Reason.DATASET_UNUSABLE, message
+    return reason, message
+
+
+def _find_dataset_lack(look: Look, dataset: ObservedDataset | None, name: str) -> tuple[Reason | None, str]:
+    """Return what any dataset of a run must not lack; None: nothing."""
     if dataset is None:
         return Reason.WAITING_FOR_DATASET, f"there is no Dataset {name} in this namespace yet"
     if not conditions.is_true(dataset.status, Condition.READY) or not dataset.status.revision:
         ready = conditions.find(dataset.status, Condition.READY)
         said = f": {ready.message}" if ready is not None and ready.message else ""
         return Reason.WAITING_FOR_DATASET, f"Dataset {name} is not ready{said}"
-    if look.spec.model_type not in (dataset.status.usable_for or []):
-        return Reason.DATASET_UNUSABLE, _explain_unusable(look, dataset)
     if _name_store(look.spec.storage) != _name_store(dataset.spec.storage):
         message = (
             f"Dataset {name} is kept in {_name_store(dataset.spec.storage)}, this TrainingJob names"
@@ -85,6 +109,11 @@ def _find_lack(look: Look) -> tuple[Reason | None, str]:
         )
         return Reason.DATASET_UNUSABLE, message
     return None, ""
+
+
+def _is_within_reach(source: DatasetSource) -> bool:
+    """Return whether a pod reads a source with the store's own credentials: only one dataset's others are mounted."""
+    return source.upload is not None or (source.s3 is not None and source.s3.secret_ref is None)
 
 
 def _explain_unusable(look: Look, dataset: ObservedDataset) -> str:

@@ -21,9 +21,9 @@ from atelier_operator.plan.names import name_ordinal
 from atelier_operator.plan.outcomes import complete, fail
 from atelier_operator.plan.pod_starts import explain_waiting, find_start_problem
 from atelier_operator.plan.progress import ASK_SECONDS, record_progress
-from atelier_operator.plan.resolve import read_row
+from atelier_operator.plan.resolved import read_row
 from atelier_operator.plan.rounds import close_round, open_training, read_round
-from atelier_operator.plan.run_children import build_run_child
+from atelier_operator.plan.run_children import build_run_child, find_missing_dataset
 from atelier_operator.plan.state import Verdict
 
 _LEAST_GRACE_SECONDS = 120
@@ -47,9 +47,9 @@ def begin_training(look: Look, status: TrainingJobStatus) -> Verdict:
     waiting = _explain_wait(look, name)
     if waiting:
         return Verdict(status, State.RESTARTING, waiting, look_again_seconds=WAIT_SECONDS)
-    dataset = look.view.dataset
-    if dataset is None:
-        message = f"there is no Dataset {look.spec.dataset_ref.name} any more: the run needs it to go on"
+    dataset, missing = look.view.dataset, find_missing_dataset(look)
+    if dataset is None or missing:
+        message = f"there is no Dataset {missing} any more: the run needs it to go on"
         return Verdict(status, State.WAITING_FOR_DATASET, message, look_again_seconds=60.0)
     status = open_training(status)
     state = State.QUEUED if look.spec.queue_name else State.SCHEDULING

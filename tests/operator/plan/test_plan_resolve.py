@@ -6,9 +6,14 @@ import pytest
 
 from atelier_contract import defaults
 from atelier_contract.architectures import Architecture
+from atelier_contract.reasons import Condition
+from atelier_contract.settings import Settings
 from atelier_contract.template import TrainingTemplateSpec
-from atelier_operator.plan.resolve import read_row, read_settings, resolve, space_checkpoints
-from operator_builders import a_spec
+from atelier_contract.training_job_status import MAX_RESOLVED_ROWS
+from atelier_operator.plan.decide_training_job import decide
+from atelier_operator.plan.resolve import resolve, space_checkpoints
+from atelier_operator.plan.resolved import read_row, read_settings
+from operator_builders import NOW, a_dataset, a_spec, a_view, condition_of
 
 TEMPLATE = TrainingTemplateSpec.model_validate(
     {
@@ -133,10 +138,144 @@ def test_cadence_doubles_until_forty_fit(steps: int, asked: int | None, spaced: 
     assert -(-steps // spaced) <= 40
 
 
+EVERYTHING = {
+    "conceptModel": {
+        "embedding": {"vectors": 3},
+        "priorPreservation": {"prompt": "a teapot"},
+        "textEncoderLearningRate": 1e-5,
+    },
+    "tuning": {"schedule": "cosineWithRestarts", "loss": "huber", "shuffleTags": True},
+}
+"""A spec under which every setting of a concept model has a meaning."""
+
+
+@pytest.mark.parametrize("changes", [{}, EVERYTHING], ids=["plain", "everything"])
 @pytest.mark.parametrize("architecture", list(Architecture))
-def test_every_architecture_resolves(architecture: Architecture) -> None:
+def test_every_architecture_resolves(architecture: Architecture, changes: dict) -> None:
     """Each family has its defaults, in at most as many rows as status holds."""
+    if architecture is Architecture.FLUX_1 and changes:
+        changes = {**changes, "conceptModel": {}}
     source = {"architecture": architecture.value, "source": {"storage": {"path": "m"}}}
-    rows = resolve("teapot", a_spec(baseModel=source), None)
-    assert len(rows) <= 48
+    rows = resolve("teapot", a_spec(baseModel=source, **changes), None)
+    assert len(rows) <= MAX_RESOLVED_ROWS
     assert len({row.name for row in rows}) == len(rows)
+
+
+def test_every_setting_has_a_row() -> None:
+    """What the trainer may be told is printed in status, but for what is told of the dataset's own texts."""
+    rows = resolve("teapot", a_spec(**EVERYTHING), None)
+    told = {name.removeprefix("tuning.").removeprefix("checkpoints.") for name in (row.name for row in rows)}
+    fields = {field.alias for field in Settings.model_fields.values()} - {"conceptModel", "embedding", "validation"}
+    assert fields <= told
+
+
+def a_recipe(**changes: object) -> TrainingTemplateSpec:
+    """A template with one recipe for a concept model of Stable Diffusion 1."""
+    recipe = {"architecture": "StableDiffusion1", "type": "ConceptModel", **changes}
+    return TrainingTemplateSpec.model_validate({"description": "for tests", "recipes": [recipe]})
+
+
+@pytest.mark.parametrize(
+    ("pictures", "steps"), [(20, 250), (8, 200), (9, 200), (48, 600), (49, 600), (21, 263), (None, 200), (0, 200)]
+)
+def test_steps_follow_from_passes(pictures: int | None, steps: int) -> None:
+    """Every picture is seen as often as the template wants, within its fewest and most steps."""
+    template = a_recipe(passesPerPicture=50, minSteps=200, maxSteps=600)
+    rows = resolve("teapot", a_spec(steps=None), template, pictures)
+    assert (read_row(rows, "steps"), source_of(rows, "steps")) == (str(steps), "Template")
+
+
+def test_passes_are_told_beside_the_steps() -> None:
+    """A person reads in status what the steps follow from; the trainer reads the steps alone."""
+    template = a_recipe(passesPerPicture=50, minSteps=200, maxSteps=600, tuning={"batchSize": 2})
+    rows = resolve("teapot", a_spec(steps=None), template, 10)
+    words = "50, of 10 pictures in batches of 2, at least 200 steps, at most 600 steps"
+    assert read_row(rows, "passesPerPicture") == words
+    assert read_settings("teapot", a_spec(steps=None), rows).steps == 250
+
+
+def test_steps_of_the_spec_are_taken_as_they_are() -> None:
+    """Limits and passes of a template do not touch what the user asked."""
+    rows = resolve("teapot", a_spec(steps=7), a_recipe(passesPerPicture=50, minSteps=200), 10)
+    assert (read_row(rows, "steps"), source_of(rows, "steps")) == ("7", "Spec")
+    assert "passesPerPicture" not in {row.name for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "rate"),
+    [
+        ({"optimizer": "Prodigy"}, None, 1.0),
+        ({"optimizer": "Prodigy"}, {"optimizer": "AdamW"}, 1.0),
+        ({}, {"optimizer": "Prodigy"}, 0.5),
+        ({"optimizer": "AdamW"}, {"optimizer": "Prodigy"}, defaults.CONCEPT_LEARNING_RATE),
+    ],
+)
+def test_a_templates_rate_is_used_for_its_own_optimizer(mine: dict, theirs: dict | None, rate: float) -> None:
+    """Prodigy's rate is a factor near 1: it is never taken for AdamW's, nor AdamW's for Prodigy's."""
+    template = a_recipe(learningRate=0.5 if theirs == {"optimizer": "Prodigy"} else 1e-4, tuning=theirs)
+    rows = resolve("teapot", a_spec(tuning=mine), template)
+    assert float(read_row(rows, "learningRate")) == rate
+
+
+def test_prodigy_moves_all_parts_at_one_rate() -> None:
+    """With Prodigy a pivotal embedding has the run's own rate, because it finds one for all."""
+    spec = a_spec(tuning={"optimizer": "Prodigy"}, conceptModel={"embedding": {}})
+    concept_model = read_settings("teapot", spec, resolve("teapot", spec, None)).concept_model
+    assert concept_model is not None
+    assert concept_model.embedding is not None
+    assert concept_model.embedding.learning_rate == 1.0
+
+
+def test_a_rate_against_a_templates_prodigy_is_refused() -> None:
+    """What the schema cannot see, a typed rate under a template's Prodigy, is refused before anything starts."""
+    view = a_view(
+        a_spec(learningRate=1e-4, templateRef={"name": "quick"}),
+        template=a_recipe(tuning={"optimizer": "Prodigy"}),
+        dataset=a_dataset(),
+    )
+    ready = condition_of(decide(view, NOW), Condition.READY)
+    assert ready.reason == "Invalid"
+    assert "leave learningRate out or set 1" in ready.message
+
+
+def test_flux_weighs_all_noise_alike() -> None:
+    """A template's min-SNR is shown as not used for a family whose loss has none."""
+    source = {"architecture": "Flux1", "source": {"storage": {"path": "m"}}}
+    recipe = {"architecture": "Flux1", "type": "ConceptModel", "tuning": {"snrGamma": 5}}
+    template = TrainingTemplateSpec.model_validate({"description": "for tests", "recipes": [recipe]})
+    rows = resolve("teapot", a_spec(baseModel=source), template)
+    assert read_row(rows, "tuning.snrGamma") == "0.0"
+    assert (read_row(rows, "validation.guidance"), read_row(rows, "tuning.batchSize")) == ("3.5", "1")
+
+
+def test_pivotal_and_prior_are_read_back() -> None:
+    """Nested blocks come back whole, with their defaults, long texts from the spec."""
+    prompt = "a teapot " * 40
+    spec = a_spec(conceptModel={"embedding": {"learningRate": 2e-4}, "priorPreservation": {"prompt": prompt}})
+    rows = resolve("teapot", spec, None)
+    cut = [row.model_copy(update={"value": row.value[:32]}) for row in rows]
+    concept_model = read_settings("teapot", spec, cut).concept_model
+    assert concept_model is not None
+    assert concept_model.embedding is not None
+    assert concept_model.prior is not None
+    assert (concept_model.embedding.placeholder, concept_model.embedding.learning_rate) == ("<tkxw-teapot>", 2e-4)
+    assert concept_model.embedding.vectors == defaults.PIVOTAL_VECTORS
+    assert (concept_model.prior.prompt, concept_model.prior.pictures) == (prompt, defaults.PRIOR_PICTURES)
+
+
+def test_a_template_alone_preserves_no_prior() -> None:
+    """A template gives numbers for prior preservation; only a spec, which knows the kind, asks for it."""
+    template = a_recipe(conceptModel={"priorPreservation": {"weight": 0.5}})
+    plain = a_spec()
+    asked = a_spec(conceptModel={"priorPreservation": {"prompt": "a cup"}})
+    assert read_settings("teapot", plain, resolve("teapot", plain, template)).concept_model.prior is None
+    prior = read_settings("teapot", asked, resolve("teapot", asked, template)).concept_model.prior
+    assert prior is not None
+    assert prior.weight == 0.5
+
+
+def test_rows_of_an_earlier_release_are_read() -> None:
+    """A run that was resolved before a setting existed goes on with the value it had then."""
+    rows = [row for row in resolve("teapot", a_spec(), None) if row.name not in {"tuning.optimizer", "tuning.loss"}]
+    settings = read_settings("teapot", a_spec(), rows)
+    assert (settings.optimizer, settings.loss) == ("AdamW", "mse")
