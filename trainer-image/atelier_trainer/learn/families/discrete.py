@@ -21,13 +21,13 @@ from diffusers import DDIMScheduler, DDPMScheduler, UNet2DConditionModel
 from torch import Generator, Size, Tensor, nn
 
 from atelier_contract.architectures import Architecture
+from atelier_contract.tuning import Quantization
 from atelier_trainer.learn.families.base import TEXT, Conditions, Encoder, Pause, Posterior, SamplerSettings
 from atelier_trainer.learn.families.clip import count_tokens
 from atelier_trainer.learn.families.codec import Codec, freeze, rest_models
 from atelier_trainer.learn.families.loading import (
     DiffusersFolder,
     silence_progress_bars,
-    start_loading,
     translate_refusals,
 )
 from atelier_trainer.learn.noising import NoiseSchedule
@@ -43,7 +43,14 @@ class DiscreteDiffusion(ABC):
     architecture: Architecture
     without_negative: Literal["empty text", "zeros", "nothing"] = "empty text"
 
-    def __init__(self, folder: Path, device: torch.device, denoiser_dtype: torch.dtype, layout: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        device: torch.device,
+        denoiser_dtype: torch.dtype,
+        layout: str,
+        quantization: Quantization = "none",
+    ) -> None:
         """Load the parts.
 
         Args:
@@ -51,6 +58,7 @@ class DiscreteDiffusion(ABC):
             device: where to compute.
             denoiser_dtype: number format of the UNet; encoders are always float32, they run once a picture and text.
             layout: `contiguous` or `channels_last`, of the UNet's weights.
+            quantization: bits of the UNet's frozen linear layers.
 
         Raises:
             BaseModelUnusable: a part other than the UNet is missing or not of this family.
@@ -58,18 +66,16 @@ class DiscreteDiffusion(ABC):
         self.device = device
         self._dtype, self._layout = denoiser_dtype, layout
         silence_progress_bars()
-        opened = DiffusersFolder(folder)
+        opened = DiffusersFolder(folder, quantization)
         with translate_refusals(self.architecture):
             self.encoders = self._load_encoders(opened)
             self._codec = Codec(opened.load_autoencoder(), device)
             self._sampler_config: Any = DDPMScheduler.from_config(opened.read_config("scheduler")).config
             self.schedule = read_schedule(self._sampler_config, device)
+            self._loading = opened.start_denoiser("unet", UNet2DConditionModel, denoiser_dtype, device)
         self.prediction = PREDICTIONS[self.schedule.prediction]
         self.latent_channels = self._codec.latent_channels
         self.pixels_per_latent = self._codec.pixels_per_latent
-        self._loading = start_loading(
-            lambda: opened.load_denoiser("unet", UNet2DConditionModel, denoiser_dtype, device)
-        )
 
     @abstractmethod
     def _load_encoders(self, folder: DiffusersFolder) -> dict[str, Encoder]:
@@ -87,7 +93,7 @@ class DiscreteDiffusion(ABC):
     def denoiser(self) -> nn.Module:
         """The UNet, once it is read."""
         with translate_refusals(self.architecture):
-            unet = freeze(self._loading.result())
+            unet = freeze(self._loading.wait())
         return unet.to(memory_format=torch.channels_last) if self._layout == CHANNELS_LAST else unet
 
     def encode_picture(self, pixels: Tensor) -> Posterior:

@@ -27,6 +27,7 @@ from torch import Generator, Size, Tensor, nn
 from transformers import T5EncoderModel, T5Tokenizer
 
 from atelier_contract.architectures import Architecture
+from atelier_contract.tuning import Quantization
 from atelier_trainer.learn import flow
 from atelier_trainer.learn.families.base import POOLED, TEXT, Conditions, Encoder, Pause, Posterior, SamplerSettings
 from atelier_trainer.learn.families.clip import load_clip, read_pooled
@@ -34,7 +35,6 @@ from atelier_trainer.learn.families.codec import Codec, awake, freeze, rest_mode
 from atelier_trainer.learn.families.loading import (
     DiffusersFolder,
     silence_progress_bars,
-    start_loading,
     translate_refusals,
 )
 
@@ -61,6 +61,7 @@ class Flux1:
         device: torch.device,
         denoiser_dtype: torch.dtype,
         layout: str,  # noqa: ARG002 - nothing is convolved
+        quantization: Quantization = "none",
     ) -> None:
         """Load the parts.
 
@@ -69,13 +70,14 @@ class Flux1:
             device: where to compute.
             denoiser_dtype: number format of the transformer, and of T5, which would need 19 GB in float32.
             layout: without meaning here.
+            quantization: bits of the transformer's frozen weights.
 
         Raises:
             BaseModelUnusable: a part other than the transformer is missing or not of this family.
         """
         self.device, self._dtype = device, denoiser_dtype
         silence_progress_bars()
-        opened = DiffusersFolder(folder)
+        opened = DiffusersFolder(folder, quantization)
         with translate_refusals(self.architecture):
             tokenizer = opened.load_tokenizer("tokenizer_2", T5Tokenizer)
             t5 = freeze(opened.load_encoder(T5, T5EncoderModel, denoiser_dtype)).to(device)
@@ -83,19 +85,17 @@ class Flux1:
             self._codec = Codec(opened.load_autoencoder(), device)
             self.shift = read_shift(FlowMatchEulerDiscreteScheduler.from_config(opened.read_config("scheduler")).config)
             self.is_guided = bool(opened.read_config("transformer")["guidance_embeds"])
+            self._loading = opened.start_denoiser("transformer", FluxTransformer2DModel, denoiser_dtype, device)
         self.text_tokens = DEV_TOKENS if self.is_guided else SCHNELL_TOKENS
         self.latent_channels = self._codec.latent_channels
         self.pixels_per_latent = self._codec.pixels_per_latent
         self._positions: dict[tuple[int, int], Tensor] = {}
-        self._loading = start_loading(
-            lambda: opened.load_denoiser("transformer", FluxTransformer2DModel, denoiser_dtype, device)
-        )
 
     @cached_property
     def denoiser(self) -> nn.Module:
         """The transformer, once it is read."""
         with translate_refusals(self.architecture):
-            return freeze(self._loading.result())
+            return freeze(self._loading.wait())
 
     def encode_picture(self, pixels: Tensor) -> Posterior:
         """Return the posterior of one picture [1, 3, H, W] in [-1, 1], shifted and scaled."""

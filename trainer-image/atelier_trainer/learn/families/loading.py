@@ -1,9 +1,9 @@
 """How a family's parts are loaded: offline, from safetensors alone, without remote code.
 
-The denoiser is most of a base model. It is read in a thread of its own while the encoders already work: built without
-memory, then given its tensors one by one, straight in the format and on the device where they are computed with. The
-libraries' own loaders are of no use for that: they change process-wide settings while they run (the default number
-format, how modules make parameters), under the feet of whatever else computes.
+The denoiser is most of a base model. It is read in a thread of its own while the encoders already work, each tensor
+straight into the format and onto the device where it is computed with. The libraries' own loaders are of no use for
+that: they change process-wide settings while they run (the default number format, how modules make parameters), under
+the feet of whatever else computes.
 
 In: a checkpoint in the diffusers layout. Out: modules and configs. Knows no family.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +27,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from atelier_contract.architectures import FACTS, Architecture
+from atelier_contract.tuning import Quantization
 from atelier_trainer.errors import BaseModelUnusable
+from atelier_trainer.learn.quantization import Quantizer
 
 OFFLINE: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
 """Loading arguments: nothing is fetched, and pickled weights are not even looked at."""
@@ -38,8 +40,9 @@ DENOISER_STEM = "diffusion_pytorch_model"
 class DiffusersFolder:
     """A checkpoint of parts, each in a folder of its own, whatever the model index names."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, quantization: Quantization = "none") -> None:
         self._folder = folder
+        self._quantization = quantization
 
     def read_config(self, name: str) -> dict[str, Any]:
         """Return a part's config."""
@@ -64,15 +67,18 @@ class DiffusersFolder:
         model: AutoencoderKL = AutoencoderKL.from_pretrained(self._folder / "vae", dtype=torch.float32, **OFFLINE)
         return model
 
-    def load_denoiser(self, name: str, kind: type[ModelMixin], dtype: torch.dtype, device: torch.device) -> nn.Module:
-        """Return the denoiser on the device, read from one file or from all that its index lists.
-
-        Runs in a thread of its own, so it leaves all process-wide settings alone.
-        """
+    def start_denoiser(
+        self, name: str, kind: type[ModelMixin], dtype: torch.dtype, device: torch.device
+    ) -> PendingModel:
+        """Start to read the denoiser, from one file or from all that its index lists."""
         config = self.read_config(name)
         if config.get("_class_name") != kind.__name__:
             raise ValueError(f"{name}/config.json says {config.get('_class_name')} instead of {kind.__name__}")
-        return build_model(kind, config, stream_tensors(self._list_weights(name), dtype, device))
+        with torch.device("meta"):
+            model: nn.Module = kind.from_config(config)
+        return PendingModel(
+            model, stream_tensors(self._list_weights(name), dtype, device), Quantizer(self._quantization)
+        )
 
     def _list_weights(self, name: str) -> list[Path]:
         folder = self._folder / name
@@ -80,6 +86,44 @@ class DiffusersFolder:
         if not index.is_file():
             return [folder / f"{DENOISER_STEM}.safetensors"]
         return [folder / shard for shard in sorted(set(_read_json(index)["weight_map"].values()))]
+
+
+class PendingModel:
+    """A model without memory, and a thread that reads its tensors.
+
+    The thread does nothing but read, convert and move: modules are made and changed by the caller's thread alone, since
+    the libraries change how all modules make parameters while they load one.
+    """
+
+    def __init__(self, model: nn.Module, tensors: Iterator[tuple[str, torch.Tensor]], quantizer: Quantizer) -> None:
+        """Start to read.
+
+        Args:
+            model: on the meta device; it takes the tensors as they are.
+            tensors: all of its own.
+            quantizer: takes the weights that are kept in few bits as they come: no wide copy of all lies anywhere.
+        """
+        self._model, self._quantizer = model, quantizer
+        quantizer.adopt(model)
+        self._tensors: Future[dict[str, torch.Tensor]] = Future()
+        threading.Thread(target=self._read, args=(tensors,), name="denoiser").start()
+
+    def wait(self) -> nn.Module:
+        """Return the model when all tensors are read; one too many or too few is refused.
+
+        Raises:
+            Whatever the reading raised; RuntimeError, KeyError: the tensors are not the model's.
+        """
+        self._model.load_state_dict(self._tensors.result(), assign=True)
+        self._quantizer.require_all()
+        return self._model
+
+    def _read(self, tensors: Iterator[tuple[str, torch.Tensor]]) -> None:
+        take = self._quantizer.take
+        try:
+            self._tensors.set_result({name: tensor for name, tensor in tensors if not take(name, tensor)})
+        except BaseException as error:  # noqa: BLE001 - whoever waits is told, whatever it is
+            self._tensors.set_exception(error)
 
 
 def stream_tensors(files: list[Path], dtype: torch.dtype, device: torch.device) -> Iterator[tuple[str, torch.Tensor]]:
@@ -95,35 +139,11 @@ def stream_tensors(files: list[Path], dtype: torch.dtype, device: torch.device) 
                 yield name, file.get_tensor(name).to(device, dtype, copy=True)
 
 
-def build_model(
-    kind: type[ModelMixin], config: dict[str, Any], tensors: Iterator[tuple[str, torch.Tensor]]
-) -> nn.Module:
-    """Return a model of a config around tensors; a tensor too many or too few is refused."""
-    with torch.device("meta"):
-        model: nn.Module = kind.from_config(config)
-    model.load_state_dict(dict(tensors), assign=True)
-    return model
-
-
 def _read_json(path: Path) -> dict[str, Any]:
     read = json.loads(path.read_text())
     if not isinstance(read, dict):
         raise TypeError(f"{path.parent.name}/{path.name} is no JSON object")
     return read
-
-
-def start_loading(load: Callable[[], nn.Module]) -> Future[nn.Module]:
-    """Load a model in a thread of its own; the future has it, or what went wrong."""
-    future: Future[nn.Module] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(load())
-        except BaseException as error:  # noqa: BLE001 - whoever waits is told, whatever it is
-            future.set_exception(error)
-
-    threading.Thread(target=run, name="denoiser").start()
-    return future
 
 
 @contextmanager

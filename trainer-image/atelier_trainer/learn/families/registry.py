@@ -8,13 +8,14 @@ from pathlib import Path
 import torch
 
 from atelier_contract.architectures import FACTS, Architecture
+from atelier_contract.tuning import Quantization
 from atelier_trainer.errors import InvalidInput
 from atelier_trainer.learn.families.base import Family
 from atelier_trainer.learn.families.flux import Flux1
 from atelier_trainer.learn.families.stable_diffusion_1 import StableDiffusion1
 from atelier_trainer.learn.families.stable_diffusion_xl import StableDiffusionXL
 
-Load = Callable[[Path, torch.device, torch.dtype, str], Family]
+Load = Callable[[Path, torch.device, torch.dtype, str, Quantization], Family]
 FAMILIES: dict[Architecture, Load] = {
     Architecture.STABLE_DIFFUSION_1: StableDiffusion1,
     Architecture.STABLE_DIFFUSION_XL: StableDiffusionXL,
@@ -37,7 +38,13 @@ def check_trainable(architecture: Architecture) -> None:
 
 
 def load_family(
-    architecture: Architecture, folder: Path, device: torch.device, denoiser_dtype: torch.dtype, layout: str
+    architecture: Architecture,
+    folder: Path,
+    device: torch.device,
+    denoiser_dtype: torch.dtype,
+    layout: str,
+    *,
+    quantization: Quantization = "none",
 ) -> Family:
     """Load a base model; its denoiser goes on loading in the background.
 
@@ -46,4 +53,4 @@ def load_family(
         BaseModelUnusable: the folder does not hold such a model.
     """
     check_trainable(architecture)
-    return FAMILIES[architecture](folder, device, denoiser_dtype, layout)
+    return FAMILIES[architecture](folder, device, denoiser_dtype, layout, quantization)

@@ -17,6 +17,7 @@ import torch
 from torch import Size, Tensor
 
 from atelier_contract.architectures import Architecture
+from atelier_contract.tuning import Quantization
 from atelier_trainer.learn.families.base import POOLED, TEXT, Conditions, Encoder
 from atelier_trainer.learn.families.clip import load_clip, read_penultimate
 from atelier_trainer.learn.families.discrete import DiscreteDiffusion
@@ -33,9 +34,16 @@ class StableDiffusionXL(DiscreteDiffusion):
 
     architecture = Architecture.STABLE_DIFFUSION_XL
 
-    def __init__(self, folder: Path, device: torch.device, denoiser_dtype: torch.dtype, layout: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        device: torch.device,
+        denoiser_dtype: torch.dtype,
+        layout: str,
+        quantization: Quantization = "none",
+    ) -> None:
         """Load the parts; as `DiscreteDiffusion`."""
-        super().__init__(folder, device, denoiser_dtype, layout)
+        super().__init__(folder, device, denoiser_dtype, layout, quantization)
         self._time_ids: dict[Size, Tensor] = {}
 
     def _load_encoders(self, folder: DiffusersFolder) -> dict[str, Encoder]:
