@@ -179,8 +179,8 @@ class TrainingJobView:
 class CreateJob:
     """Create a child Job with what belongs to it, or find the same there already.
 
-    Order: config map, network policy, service, Job. Owner references are in the bodies. A namesake with another owner UID or
-    input digest is a conflict that the next look shows.
+    Order: config map, network policy, service, Job. Owner references are in the bodies. A namesake with another owner
+    UID or input digest is a conflict that the next look shows.
     """
 
     job: Json

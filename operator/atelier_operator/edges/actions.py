@@ -59,7 +59,7 @@ class Actor:
             The object's version afterwards.
 
         Raises:
-            Refused: the API server does not take a child, or its name's ConfigMap, NetworkPolicy or Service is another's.
+            Refused: the API server does not take a child, or what belongs to it has a name that is another's.
             Conflict: the cluster is not as it was observed; look again.
             Unavailable: no answer.
         """

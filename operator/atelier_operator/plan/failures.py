@@ -52,13 +52,14 @@ def explain_pod(pod: ObservedPod) -> tuple[Reason, str]:
 def explain_job(job: ObservedJob) -> tuple[Reason, str]:
     """Return why a Job failed: what its newest ended pod says, or else what Kubernetes says.
 
-    A pod that ended because another did, or well, is asked last: the cause is with the other.
+    Of pods that train together, those that ended because another did are asked last.
     """
     killed = find_killed(job)
     if killed is not None:
         return explain_pod(killed)
-    passed_over = (*exit_codes.IGNORED, ExitCode.DONE)
-    ended = sorted(find_ended_pods(job), key=lambda pod: pod.exit_code in passed_over)
+    ended = find_ended_pods(job)
+    if any(pod.index for pod in ended):
+        ended.sort(key=lambda pod: pod.exit_code in {*exit_codes.IGNORED, ExitCode.DONE})
     if ended:
         reason, message = explain_pod(ended[0])
         if reason not in {Reason.COMPLETED, Reason.DISRUPTED}:

@@ -25,6 +25,11 @@ def name_surroundings(owner: str) -> str:
     return _fit(owner, f"-{Role.TRAIN.value}")
 
 
+def is_host_name(owner: str) -> bool:
+    """Return whether an object's name can begin a host name and a Service's: those follow RFC 1035."""
+    return owner[:1].isalpha() and "." not in owner
+
+
 def read_ordinal(name: str) -> int:
     """Return the number at the end of a child's name; 0 if there is none."""
     tail = name.rpartition("-")[2]

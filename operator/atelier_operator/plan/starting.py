@@ -16,6 +16,7 @@ from atelier_operator.model import ObservedDataset
 from atelier_operator.plan import conditions
 from atelier_operator.plan.asked import find_conflict, find_recipe
 from atelier_operator.plan.look import Look
+from atelier_operator.plan.names import is_host_name
 from atelier_operator.plan.resolve import resolve
 from atelier_operator.plan.state import Verdict
 
@@ -31,9 +32,12 @@ def is_pinned(status: TrainingJobStatus) -> bool:
 
 def refuse(look: Look, status: TrainingJobStatus) -> Verdict | None:
     """Return an Invalid verdict for what the schema cannot refuse; None: nothing is wrong."""
-    if look.spec.pod is None or (look.spec.pod.nodes or 1) == 1:
+    if look.spec.pod is None or (look.spec.pod.nodes or 1) == 1 or is_host_name(look.meta.name):
         return None
-    message = "pod.nodes above 1 is not supported by this release: create a TrainingJob with one node"
+    message = (
+        "with pod.nodes above 1 the TrainingJob's name becomes part of host names: create one whose name begins with a"
+        " letter and has no dots"
+    )
     return Verdict(status, State.INVALID, message, stalled=Reason.INVALID_INPUT)
 
 

@@ -16,7 +16,7 @@ from atelier_operator.plan.attempts import close_attempts, sum_seconds, was_atte
 from atelier_operator.plan.children import Needs
 from atelier_operator.plan.failures import OUT_OF_MEMORY_ADVICE, explain_job, find_killed, find_report
 from atelier_operator.plan.launching import WAIT_SECONDS, launch
-from atelier_operator.plan.look import LOST_AFTER_SECONDS, Look, active_pod, is_over
+from atelier_operator.plan.look import LOST_AFTER_SECONDS, Look, active_pod, is_over, waiting_pod
 from atelier_operator.plan.names import name_ordinal
 from atelier_operator.plan.outcomes import complete, fail
 from atelier_operator.plan.pod_starts import explain_waiting, find_start_problem
@@ -158,18 +158,20 @@ def _follow(look: Look, status: TrainingJobStatus, job: ObservedJob) -> Verdict:
 def _follow_pod(look: Look, status: TrainingJobStatus, job: ObservedJob) -> Verdict:
     pod = active_pod(job)
     if pod is None:
-        if job.pods and job.pods[-1].exit_code == ExitCode.DONE:
+        last = max((p for p in job.pods if p.index == 0), key=lambda p: (p.created_at, p.name), default=None)
+        if last is not None and last.exit_code == ExitCode.DONE:
             # The pod is done a moment before its Job says so: nothing restarts.
-            return Verdict(status, State.TRAINING, f"pod {job.pods[-1].name} is done; its Job is being closed")
+            return Verdict(status, State.TRAINING, f"pod {last.name} is done; its Job is being closed")
         message = explain_job(job)[1] if job.pods else _NO_POD_YET
         return Verdict(status, State.RESTARTING if job.pods else State.SCHEDULING, message)
     if pod.deleted_at is not None:
         left = LOST_AFTER_SECONDS + 1 - look.seconds_since(pod.deleted_at)
         message = f"pod {pod.name} is ending"
         return Verdict(status, State.RESTARTING, message, look_again_seconds=max(WAIT_SECONDS, left))
-    if pod.started_at is None:
-        state = State.SCHEDULING if pod.scheduled_at is None else State.STARTING
-        return Verdict(status, state, explain_waiting(pod))
+    waiting = waiting_pod(job)
+    if waiting is not None:
+        state = State.SCHEDULING if waiting.scheduled_at is None else State.STARTING
+        return Verdict(status, state, explain_waiting(waiting))
     status = record_progress(look, status, pod)
     phase = status.progress.phase if status.progress else ""
     preparing = not phase or phase in _PREPARING or not _speaks_of(look, pod)
