@@ -19,6 +19,7 @@ from operator_builders import (
     a_condition,
     a_dataset,
     a_job,
+    a_meta,
     a_pending_pod,
     a_report,
     a_row,
@@ -286,7 +287,7 @@ def test_suspended_from_the_start_creates_nothing() -> None:
 
 def test_what_this_release_cannot_train_is_invalid() -> None:
     """What the schema allows and this release cannot do is refused without any pod, and Stalled."""
-    stage = look_at(a_view(a_spec(pod={"nodes": 2})))
+    stage = look_at(a_view(a_spec(pod={"nodes": 2}), meta=a_meta(name="teapot.v2")))
     assert state_of(stage) == "Invalid"
     assert condition_of(stage.plan, Condition.STALLED).status == "True"
     assert stage.plan.actions == ()
