@@ -1,12 +1,15 @@
 """The gradient of a batch, summed over micro-batches that fit the device.
 
-The loss is the mean over the batch of each picture's weighted mean squared error, whatever the micro-batch. When memory
-runs out the micro-batch is halved and the step done again: draws depend on the item alone, so nothing else changes.
+A micro-batch's loss is its share of the batch's (see `objective`), so that the gradients of micro-batches, and of the
+rows of several processes, just add up. When memory runs out the micro-batch is halved and the batch done again: draws
+depend on the item alone, so nothing else changes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -15,10 +18,18 @@ from atelier_contract.settings import Settings
 from atelier_trainer.errors import OutOfMemory
 from atelier_trainer.learn.assembly import Batch
 from atelier_trainer.learn.draws import Draws, seed_of
-from atelier_trainer.learn.families.base import Family
+from atelier_trainer.learn.families.base import Conditions, Family
 from atelier_trainer.learn.methods.base import Method
 from atelier_trainer.learn.objective import compute_loss
 from atelier_trainer.learn.prompts import PromptEncoder
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One forward and backward pass: a micro-batch with what the denoiser is told of it, all on the device."""
+
+    part: Batch
+    conditions: Conditions
 
 
 @dataclass
@@ -31,33 +42,75 @@ class GradientComputer:
     settings: Settings
     draws: Draws
     micro_batch: int
+    computing: Callable[[], AbstractContextManager[object]] = field(default=nullcontext)
+    """How the passes compute: compiled, where the execution says so."""
 
-    def compute(self, batch: Batch, step: int) -> Tensor:
-        """Add the batch's gradients to the parameters, which have none before; return its loss, a scalar on the device.
+    def compute(self, batch: Batch, step: int, first: int = 0) -> Tensor:
+        """Add a batch's gradients to the flat parameters, which have none before; return its loss, on the device.
+
+        Args:
+            batch: this process's rows; there may be none.
+            step: steps done before.
+            first: place of its first row in the whole batch.
 
         Raises:
             OutOfMemory: not even one picture at a time fits.
         """
         while True:
             try:
-                return self._accumulate(batch, step)
+                return self._accumulate(batch, step, first)
             except torch.OutOfMemoryError as error:
-                if self.micro_batch == 1:
-                    raise OutOfMemory(describe_shortage(self.settings)) from error
-            self.micro_batch = -(-self.micro_batch // 2)
-            for parameter in self.method.named_parameters().values():
-                parameter.grad = None
-            torch.cuda.empty_cache()
+                self.shrink(error)
 
-    def _accumulate(self, batch: Batch, step: int) -> Tensor:
-        total = torch.zeros((), device=self.family.device)
-        for first, part in batch.split(self.micro_batch):
+    def shrink(self, error: torch.OutOfMemoryError) -> None:
+        """Halve the micro-batch after a shortage, and forget what was computed.
+
+        Raises:
+            OutOfMemory: it was one picture already.
+        """
+        if self.micro_batch == 1:
+            raise OutOfMemory(describe_shortage(self.settings)) from error
+        self.micro_batch = -(-self.micro_batch // 2)
+        for flat in self.method.flat_parameters():
+            flat.clear()
+        torch.cuda.empty_cache()
+
+    def is_live(self, step: int) -> bool:
+        """Return whether texts are encoded anew in a step, with gradients."""
+        return self.method.has_live_text and self.method.learns_text_at(step)
+
+    def prepare(self, batch: Batch, step: int) -> list[Pass]:
+        """Return the passes of a batch whose texts are not live."""
+        return [
+            Pass(part, self.prompts.encode(part.texts, step)) for _, part in batch.split(self.micro_batch)
+        ]
+
+    def run(self, passes: Sequence[Pass]) -> Tensor:
+        """Add the gradients of passes to the flat parameters; return the sum of their losses. Waits for no device."""
+        return self._sum([self._differentiate(one.part, one.conditions) for one in passes])
+
+    def _accumulate(self, batch: Batch, step: int, first: int) -> Tensor:
+        losses = []
+        for start, part in batch.split(self.micro_batch):
             if self.method.is_stochastic:  # dropout layers draw from torch's global generator
-                torch.manual_seed(seed_of(self.draws.seed, "dropout", step, first))
-            conditions = self.prompts.encode(part.texts)
+                torch.manual_seed(seed_of(self.draws.seed, "dropout", step, first + start))
+            losses.append(self._differentiate(part, self.prompts.encode(part.texts, step)))
+        return self._sum(losses)
+
+    def _differentiate(self, part: Batch, conditions: Conditions) -> Tensor:
+        with self.computing():
             loss = compute_loss(self.family, self.method, part, conditions, self.settings)
             loss.backward()
-            total += loss.detach()
+        for flat in self.method.flat_parameters():
+            flat.collect()
+        return loss.detach()
+
+    def _sum(self, losses: Sequence[Tensor]) -> Tensor:
+        if not losses:  # a process without rows
+            return torch.zeros((), device=self.family.device)
+        total = losses[0]
+        for loss in losses[1:]:
+            total = total + loss
         return total
 
 
