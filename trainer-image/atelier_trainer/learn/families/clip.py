@@ -30,7 +30,7 @@ def load_clip(folder: DiffusersFolder, name: str, device: torch.device, *, is_pr
     tokenizer = folder.load_tokenizer(name.replace("text_encoder", "tokenizer"), CLIPTokenizer)
     model = freeze(folder.load_encoder(name, kind, torch.float32)).to(device)
     text_model: Any = model.text_model if is_projected else model
-    pass
+    text_model.eos_token_id = tokenizer.eos_token_id
     return Encoder(tokenizer, model)
 
 
