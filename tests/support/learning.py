@@ -73,10 +73,9 @@ def read_pictures(folder: Path) -> tuple[Picture, ...]:
     )
 
 
-def build_workspace(scratch: Path, settings: Settings, **changes: Any) -> Workspace:
-    """Return a workspace on the tiny base model and the teapots; `scratch` is made."""
-    scratch.mkdir(parents=True)
-    told = TrainingInput.model_validate(
+def build_told(settings: Settings, architecture: str = "StableDiffusion1") -> TrainingInput:
+    """Return what a trainer of the teapots is told."""
+    return TrainingInput.model_validate(
         {
             "store": {"kind": "Volume", "namespace": "art", "clusterUid": "c", "namespaceUid": "n"},
             "job": "teapot",
@@ -87,12 +86,17 @@ def build_workspace(scratch: Path, settings: Settings, **changes: Any) -> Worksp
             "slug": "tkxw-teapot",
             "type": "Embedding" if settings.embedding else "ConceptModel",
             "dataset": {"name": "teapots", "source": {"upload": {}}, "revision": "d" * 64},
-            "baseModel": {"architecture": "StableDiffusion1", "source": {"storage": {"path": "base-models/tiny"}}},
+            "baseModel": {"architecture": architecture, "source": {"storage": {"path": "base-models/tiny"}}},
             "settings": settings.as_json(),
         }
     )
+
+
+def build_workspace(scratch: Path, settings: Settings, **changes: Any) -> Workspace:
+    """Return a workspace on the tiny base model and the teapots; `scratch` is made."""
+    scratch.mkdir(parents=True)
     workspace = Workspace(
-        input=told,
+        input=build_told(settings),
         attempt=f"attempt-{scratch.name}",
         pictures=read_pictures(TEAPOTS),
         base_model=BASE_MODEL,
