@@ -14,10 +14,16 @@ from torch import Tensor
 
 from atelier_contract.settings import Settings
 from atelier_trainer.learn.batches import BatchPlan
-from atelier_trainer.learn.captions import Wording
 from atelier_trainer.learn.draws import Draws
+from atelier_trainer.learn.encodings import Latents
 from atelier_trainer.learn.families.base import Family
 from atelier_trainer.learn.latents import PictureLatents
+from atelier_trainer.learn.masks import PictureMasks
+from atelier_trainer.learn.priors import PriorRows
+from atelier_trainer.learn.texts import PictureTexts
+from atelier_trainer.learn.transfers import move_to
+
+ALL = slice(None)
 
 
 @dataclass(frozen=True)
@@ -69,47 +75,89 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Row:
+    """One row of a batch, as it is drawn."""
+
+    latents: Tensor
+    """[C, H, W] float32."""
+    text: str
+    mask: Tensor | None
+    """[1, H, W] float32; None in a run without masks."""
+
+
+@dataclass(frozen=True)
 class BatchAssembler:
     """Assembles the batch of any step."""
 
     family: Family
     settings: Settings
-    captions: Sequence[str | None]
-    """Of the training pictures, in the run's order."""
+    texts: PictureTexts
     latents: PictureLatents
+    """Of the training pictures, in the run's order."""
     plan: BatchPlan
-    wording: Wording
     draws: Draws
+    masks: PictureMasks | None = None
+    """None: no picture of the run has one."""
+    priors: PriorRows | None = None
+    """None: no prior preservation. Else a batch has as many prior rows again as dataset rows."""
 
-    def assemble(self, step: int) -> Batch:
-        """Return the batch of a step (steps done before it)."""
+    @property
+    def rows(self) -> int:
+        """Return how many rows the whole batch of any step has."""
+        return self.settings.batch_size * (2 if self.priors else 1)
+
+    def assemble(self, step: int, rows: slice = ALL) -> Batch:
+        """Return the batch of a step (steps done before it), or some of its rows with the whole batch's denominators.
+
+        Args:
+            step: steps done before it.
+            rows: consecutive rows of the whole batch, dataset rows before prior rows; there may be none.
+        """
         indices = self.plan.read_batch(step)
-        device = self.family.device
-        latents = [self._draw_latents(step, item, index) for item, index in enumerate(indices)]
-        offset, shape = self.settings.noise_offset, latents[0].shape
-        noise = [self.draws.noise(shape, offset, step, item) for item in range(len(indices))]
-        timesteps = [
-            self.family.draw_timestep(self.draws.generator("timestep", step, item), latents[0].shape)
-            for item in range(len(indices))
-        ]
-        texts = [self._draw_text(step, item, index) for item, index in enumerate(indices)]
+        prior_total = len(indices) if self.priors else 0
+        items = range(len(indices) + prior_total)[rows]
+        shape, device = self.latents.latent_shape(indices[0]), self.family.device
+        drawn = [self._draw_row(step, item, indices, shape) for item in items]
+        noise = [self.draws.noise(shape, self.settings.noise_offset, step, item) for item in items]
+        times = [self.family.draw_timestep(self.draws.generator("timestep", step, item), shape) for item in items]
+        masks = [row.mask for row in drawn if row.mask is not None]
         return Batch(
-            torch.stack(latents).to(device),
-            torch.stack(noise).to(device),
-            torch.stack(timesteps).to(device),
-            texts,
-            row_weights=torch.ones(len(indices), device=device),
-            mask_total=float(len(indices)),
+            latents=move_to(device, _stack([row.latents for row in drawn], shape)),
+            noise=move_to(device, _stack(noise, shape)),
+            timesteps=move_to(device, _stack(times, torch.Size())),
+            texts=[row.text for row in drawn],
+            row_weights=torch.ones(len(drawn), device=device),
+            mask_total=self._total_masks(indices),
+            masks=move_to(device, _stack(masks, torch.Size((1, *shape[1:])))) if self.masks else None,
+            prior_rows=sum(item >= len(indices) for item in items),
+            prior_total=prior_total,
         )
 
-    def _draw_latents(self, step: int, item: int, index: int) -> Tensor:
-        """Return one sample of a picture's posterior, [C, H, W], mirrored half of the time where asked."""
+    def _draw_row(self, step: int, item: int, indices: Sequence[int], shape: torch.Size) -> Row:
+        """Return one row of the whole batch."""
+        if item >= len(indices):
+            assert self.priors is not None  # noqa: S101 - else there is no such row
+            latents, text = self.priors.draw(step, item, self.plan.shapes[indices[0]])
+            return Row(self._sample(latents, step, item), text, torch.ones(1, *shape[1:]) if self.masks else None)
+        index = indices[item]
         flip = self.settings.flip and self.draws.happens(0.5, "flip", step, item)
-        mean, deviation = self.latents.read(index, flip=flip)
-        return mean + deviation * self.draws.normal(mean.shape, "posterior", step, item)
+        return Row(
+            self._sample(self.latents.read(index, flip=flip), step, item),
+            self.texts.draw(step, item, index),
+            self.masks.read(index, shape[1:], flip=flip) if self.masks else None,
+        )
 
-    def _draw_text(self, step: int, item: int, index: int) -> str:
-        if self.draws.happens(self.settings.caption_dropout, "caption dropout", step, item):
-            return ""
-        pick = self.draws.pick(len(self.wording.phrasings), "phrasing", step, item) if self.wording.phrasings else 0
-        return self.wording.word(self.captions[index], pick)
+    def _sample(self, latents: Latents, step: int, item: int) -> Tensor:
+        """Return one sample of a posterior, [C, H, W] float32."""
+        mean = latents.mean.float()
+        if latents.deviation is None:
+            return mean
+        return mean + latents.deviation.float() * self.draws.normal(mean.shape, "posterior", step, item)
+
+    def _total_masks(self, indices: Sequence[int]) -> float:
+        return sum(self.masks.weigh(index) for index in indices) if self.masks else float(len(indices))
+
+
+def _stack(rows: Sequence[Tensor], shape: torch.Size) -> Tensor:
+    """Return rows of a shape as one tensor, also where there are none."""
+    return torch.stack(list(rows)) if rows else torch.empty(0, *shape)

@@ -16,20 +16,23 @@ from atelier_trainer.learn.draws import Draws
 class BatchPlan:
     """The order of pictures through all epochs.
 
-    An epoch shows every picture at least once. The last batch of a bucket is filled from the bucket's beginning, in
-    that epoch's order: a batch always has `batch_size` pictures, so no step is smaller than was asked.
+    An epoch shows every picture at least once, or as often as its repeats say. The last batch of a bucket is filled
+    from the bucket's beginning, in that epoch's order: a batch always has `batch_size` pictures, so no step is smaller
+    than was asked.
     """
 
     shapes: Sequence[Shape]
     batch_size: int
     draws: Draws
+    repeats: Sequence[int] = ()
+    """How often an epoch shows each picture; empty: each once."""
     _epoch: tuple[int, list[list[int]]] = field(default=(-1, []), init=False)
 
     def __post_init__(self) -> None:
         """Sort pictures into buckets, in a fixed order of shapes."""
         buckets: dict[Shape, list[int]] = {}
         for index, shape in enumerate(self.shapes):
-            buckets.setdefault(shape, []).append(index)
+            buckets.setdefault(shape, []).extend([index] * (self.repeats[index] if self.repeats else 1))
         self._buckets = [buckets[shape] for shape in sorted(buckets)]
         self.steps_per_epoch = sum(-(-len(bucket) // self.batch_size) for bucket in self._buckets)
 

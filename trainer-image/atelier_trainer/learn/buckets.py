@@ -29,22 +29,33 @@ def list_shapes(resolution_px: int) -> list[Shape]:
     return sorted(shape for shape in shapes if shape[0] * shape[1] > 0.75 * area)
 
 
-def assign_shapes(sizes: Sequence[Shape], resolution_px: int, batch_size: int) -> list[Shape]:
+def assign_shapes(
+    sizes: Sequence[Shape], resolution_px: int, batch_size: int, repeats: Sequence[int] = ()
+) -> list[Shape]:
     """Return the training shape of each picture.
 
     The shape nearest in log aspect ratio is taken. A bucket with fewer pictures than one batch would show them far more
-    often than the others, so it is merged into its nearest neighbour, thinnest first.
+    often than the others, so it is merged into its nearest neighbour, thinnest first. A picture counts as often as an
+    epoch shows it.
     """
     shapes = list_shapes(resolution_px)
     chosen = [nearest_shape(size, shapes) for size in sizes]
     while True:
-        counts = Counter(chosen)
+        counts: Counter[Shape] = Counter()
+        for shape, shown in zip(chosen, repeats or [1] * len(chosen), strict=True):
+            counts[shape] += shown
         thin = sorted((count, shape) for shape, count in counts.items() if count < batch_size)
         if not thin or len(counts) == 1:
             return chosen
         merged = thin[0][1]
         target = nearest_shape(merged, [shape for shape in counts if shape != merged])
         chosen = [target if shape == merged else shape for shape in chosen]
+
+
+def describe_shapes(shapes: Sequence[Shape]) -> str:
+    """Return how many pictures are trained in which shape, for people: `512x512 px (20 pictures)`, the most first."""
+    counts = sorted(Counter(shapes).items(), key=lambda row: (-row[1], row[0]))
+    return ", ".join(f"{width}x{height} px ({count} pictures)" for (width, height), count in counts)
 
 
 def nearest_shape(size: Shape, shapes: Sequence[Shape]) -> Shape:

@@ -1,59 +1,72 @@
-"""Every picture's latents, encoded once and kept in a file that the system pages in and out.
+"""Every picture's latents, encoded once, kept in the dataset's cache and read where they lie.
 
 The posterior is kept, mean and deviation, not one sample of it: each step draws its own. Pictures are encoded one at a
-time, so that neither their order nor a batch size decides a bit. A mapped file is as fast as memory while it fits and
-needs no second code path when it does not. It lives as long as the pod: nothing is looked up by key.
+time, so that neither their order nor a batch size decides a bit, and decoded ahead of the encoder by a few threads.
+What was encoded before, by an earlier attempt or another job, is not even decoded. Where the space does not suffice for
+all, each picture is encoded in every step that shows it; the numbers are the same.
 
-In: pictures and their shapes. Out: posteriors on the training device. Knows a family by its protocol.
+In: pictures and their shapes. Out: latents on the CPU. Knows a family and a cache by their protocols.
 """
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Sequence
-from pathlib import Path
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 from torch import Tensor
 
 from atelier_trainer.learn.buckets import Shape
-from atelier_trainer.learn.families.base import Family, Pause, Posterior
+from atelier_trainer.learn.encodings import (
+    HALF_BYTES,
+    EncodingKeys,
+    Latents,
+    read_latents,
+    round_posterior,
+    write_latents,
+)
+from atelier_trainer.learn.families.base import Family, Pause
 from atelier_trainer.learn.pictures import read_pixels
-from atelier_trainer.records import Picture
+from atelier_trainer.records import Cache, Picture
 
-FLOAT_BYTES = 4
-DISK_SHARE = 0.5
-"""Part of the free scratch space that latents may take; the rest is for checkpoints and states."""
+DECODERS = 2
+"""Threads that decode pictures while the device encodes: a photograph takes a core some 100 ms, an encoder on a GPU
+about as long."""
+Place = tuple[int, bool]
+"""Index of a picture, and whether it is mirrored."""
 
 
 class PictureLatents:
-    """Posteriors of all pictures, plain and, where asked, mirrored."""
+    """Latents of pictures in their shapes, plain and, where asked, mirrored."""
 
     def __init__(
-        self, family: Family, pictures: Sequence[Picture], shapes: Sequence[Shape], scratch: Path, *, flip: bool
+        self,
+        family: Family,
+        cache: Cache,
+        keys: EncodingKeys,
+        pictures: Sequence[Picture],
+        shapes: Sequence[Shape],
+        *,
+        flip: bool = False,
     ) -> None:
-        """Lay out the file; `fill` encodes.
+        """Say what is to be encoded; `fill` encodes.
 
         Args:
             family: whose encoder is used.
-            pictures: in the run's order.
+            cache: where latents are kept.
+            keys: of the run's encodings.
+            pictures: in the run's order; one may be there several times, in several shapes.
             shapes: training shape of each picture.
-            scratch: folder for the file.
             flip: whether mirrored pictures are trained too.
         """
-        self._family, self._pictures, self._shapes = family, pictures, shapes
-        self._sides = (False, True) if flip else (False,)
-        self._offsets: dict[tuple[int, bool], int] = {}
-        size = 0
-        for index in range(len(pictures)):
-            for side in self._sides:
-                self._offsets[index, side] = size
-                size += 2 * self.latent_shape(index).numel()
-        self.is_kept = size * FLOAT_BYTES <= DISK_SHARE * shutil.disk_usage(scratch).free
+        self._family, self._cache, self._keys = family, cache, keys
+        self._pictures, self._shapes = pictures, shapes
+        sides = (False, True) if flip else (False,)
+        self._places = [(index, side) for index in range(len(pictures)) for side in sides]
+        size_bytes = sum(2 * HALF_BYTES * self.latent_shape(index).numel() for index, _ in self._places)
+        self.is_kept = cache.has_space(size_bytes)
         """False: the space does not suffice, and each picture is encoded again in every step that shows it."""
-        if self.is_kept:
-            path = str(scratch / "latents.f32")
-            self._file = torch.from_file(path, shared=True, size=size, dtype=torch.float32)
 
     def latent_shape(self, index: int) -> torch.Size:
         """Return [C, H, W] of a picture's latents."""
@@ -62,29 +75,49 @@ class PictureLatents:
         return torch.Size((self._family.latent_channels, height // factor, width // factor))
 
     def fill(self, pause: Pause) -> None:
-        """Encode every picture, unless they are encoded on the way."""
+        """Encode what is not kept yet, unless pictures are encoded on the way.
+
+        What was encoded is kept, whatever ends it.
+
+        Raises:
+            DatasetUnusable: a picture cannot be decoded.
+            Interrupted: by `pause`.
+        """
         if not self.is_kept:
             return
-        for index, side in self._offsets:
-            pause()
-            posterior = self._encode(index, side)
-            mean, deviation = self._views(index, side)
-            mean.copy_(posterior.mean[0])
-            deviation.copy_(posterior.deviation[0])
+        self._cache.fetch("latents", {self._key(place) for place in self._places})
+        missing = [place for place in self._places if self._find(place) is None]
+        try:
+            for place, pixels in self._decode_ahead(missing):
+                pause()
+                latents = round_posterior(self._family.encode_picture(pixels))
+                self._cache.write("latents", self._key(place), write_latents(latents))
+        finally:
+            self._cache.flush()
 
-    def read(self, index: int, *, flip: bool = False) -> tuple[Tensor, Tensor]:
-        """Return mean and deviation of a picture, each [C, H, W] float32."""
-        if self.is_kept:
-            return self._views(index, flip)
-        posterior = self._encode(index, flip)
-        return posterior.mean[0].cpu(), posterior.deviation[0].cpu()
+    def read(self, index: int, *, flip: bool = False) -> Latents:
+        """Return a picture's latents."""
+        kept = self._find((index, flip)) if self.is_kept else None
+        return kept or round_posterior(self._family.encode_picture(self._decode((index, flip))))
 
-    def _encode(self, index: int, side: bool) -> Posterior:
-        pixels = read_pixels(self._pictures[index].path, self._shapes[index], flip=side)
-        return self._family.encode_picture(pixels)
+    def _find(self, place: Place) -> Latents | None:
+        data = self._cache.read("latents", self._key(place))
+        return None if data is None else read_latents(data, self.latent_shape(place[0]))
 
-    def _views(self, index: int, side: bool) -> tuple[Tensor, Tensor]:
-        shape = self.latent_shape(index)
-        start, count = self._offsets[index, side], shape.numel()
-        mean, deviation = self._file[start : start + 2 * count].view(2, *shape)
-        return mean, deviation
+    def _key(self, place: Place) -> str:
+        index, side = place
+        return self._keys.of_latents(self._pictures[index].sha256, self._shapes[index], flip=side)
+
+    def _decode(self, place: Place) -> Tensor:
+        index, side = place
+        picture = self._pictures[index]
+        return read_pixels(picture.path, self._shapes[index], flip=side, name=picture.name)
+
+    def _decode_ahead(self, places: Sequence[Place]) -> Iterator[tuple[Place, Tensor]]:
+        """Yield each place with its pixels, in order, decoding the next ones meanwhile."""
+        with ThreadPoolExecutor(DECODERS, "decode") as pool:
+            begun: deque[Future[Tensor]] = deque(pool.submit(self._decode, place) for place in places[:DECODERS])
+            for number, place in enumerate(places):
+                if (following := number + DECODERS) < len(places):
+                    begun.append(pool.submit(self._decode, places[following]))
+                yield place, begun.popleft().result()
