@@ -35,6 +35,8 @@ MODEL_SPEC_BASES = {
     Architecture.FLUX_1: "flux-1-dev",
 }
 """First half of `modelspec.architecture`."""
+IMPLEMENTATIONS = {Architecture.FLUX_1: "https://github.com/black-forest-labs/flux"}
+"""`modelspec.implementation` as sd-scripts writes it; by it Forge knows a LoRA of schnell as one of FLUX.1."""
 FLUX_SCHNELL = "flux-1-schnell"
 MODEL_SPEC_VERSION = "1.0.1"
 MODEL_SPEC_PREDICTIONS = ("epsilon", "v")
@@ -86,7 +88,7 @@ def build_metadata(
         **model.entries,
         "modelspec.sai_model_spec": MODEL_SPEC_VERSION,
         "modelspec.architecture": f"{_name_base(family)}/{model.kind}",
-        "modelspec.implementation": "diffusers",
+        "modelspec.implementation": IMPLEMENTATIONS.get(family.architecture, "diffusers"),
         "modelspec.title": told.model_name,
         "modelspec.resolution": resolution,
         "modelspec.hash_sha256": f"0x{digest}",
