@@ -66,10 +66,10 @@ def test_a_shortage_after_the_record_is_not_exact(tmp_path: Path, monkeypatch: p
     """Memory that runs short once execution.json is written makes the attempt inexact, and its later states tell so."""
     accumulate = GradientComputer._accumulate
 
-    def run_short(computer: GradientComputer, batch: Batch, step: int) -> torch.Tensor:
+    def run_short(computer: GradientComputer, batch: Batch, step: int, first: int) -> torch.Tensor:
         if step >= 3 and computer.micro_batch > 2:
             raise torch.OutOfMemoryError("as CUDA says it")
-        return accumulate(computer, batch, step)
+        return accumulate(computer, batch, step, first)
 
     monkeypatch.setattr(GradientComputer, "_accumulate", run_short)
     ended = run(tmp_path / "a")

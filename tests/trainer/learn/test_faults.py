@@ -12,6 +12,7 @@ import torch
 from atelier_contract.exit_codes import ExitCode
 from atelier_trainer.errors import BaseModelUnusable, DatasetUnusable, Diverged, OutOfMemory
 from atelier_trainer.learn.gradients import GradientComputer
+from atelier_trainer.learn.parameters import FlatParameters
 from atelier_trainer.learn.losses import FEWEST_STEPS, LossWindow
 from learning import BASE_MODEL, FolderRecorder, build_settings, build_workspace
 from learning_results import Finished, run
@@ -102,15 +103,16 @@ class Shortage:
     def __init__(self, most: int) -> None:
         self.device = torch.device("cpu")
         self.most = most
-        self.weight = torch.nn.Parameter(torch.ones(()))
+        self.flat = FlatParameters({"weight": ()}, self.device)
+        self.flat.views["weight"].fill_(1.0)
 
-    def named_parameters(self) -> dict[str, torch.nn.Parameter]:
-        return {"weight": self.weight}
+    def flat_parameters(self) -> list[FlatParameters]:
+        return [self.flat]
 
     has_live_text = False
     is_stochastic = False
 
-    def encode(self, _texts: object) -> dict[str, torch.Tensor]:
+    def encode(self, *_: object) -> dict[str, torch.Tensor]:
         return {}
 
     def add_noise(self, latents: torch.Tensor, *_: object) -> torch.Tensor:
@@ -125,7 +127,7 @@ class Shortage:
     def predict(self, noisy: torch.Tensor, *_: object) -> torch.Tensor:
         if len(noisy) > self.most:
             raise torch.OutOfMemoryError("as CUDA says it")
-        return noisy * self.weight
+        return noisy * self.flat.compute["weight"]
 
 
 def compute_with(most: int) -> tuple[GradientComputer, Shortage, torch.Tensor]:
@@ -146,7 +148,7 @@ def test_a_smaller_micro_batch_gives_the_same_gradient() -> None:
     tight, tight_family, tight_loss = compute_with(2)
     assert (roomy.micro_batch, tight.micro_batch) == (4, 2)
     assert tight_loss.item() == pytest.approx(loss.item())
-    assert tight_family.weight.grad.item() == pytest.approx(family.weight.grad.item())
+    assert tight_family.flat.gradients["weight"].item() == pytest.approx(family.flat.gradients["weight"].item())
 
 
 def test_one_picture_too_many_is_out_of_memory() -> None:

@@ -80,7 +80,9 @@ class AdaptedLinear(nn.Module):
         """Return the adapted answer, or the base's own while adapters are off."""
         if not self.enabled:
             return cast("Tensor", self.base(x))
-        if self.shared is None or torch.compiler.is_compiling():
+        if (
+            torch.compiler.is_compiling() or self.shared is None
+        ):  # in this order: compiled code must not look at who shares
             return self.answer_plainly(x)
         return self.shared.answer(self, x)
 

@@ -44,7 +44,7 @@ class Batch:
     texts: Sequence[str]
     row_weights: Tensor
     """[B] float32, 1 for every row that is learned from, prior rows too; 0 for a row that only fills a shape."""
-    mask_total: float
+    mask_total: float | Tensor
     """Sum of all mask elements over H · W, of the whole step's dataset rows; their number where there are no masks."""
     masks: Tensor | None = None
     """[B, 1, H, W] float32 from `masks.FLOOR` to 1, prior rows all 1; None in all steps of a run without any mask."""

@@ -81,9 +81,7 @@ class GradientComputer:
 
     def prepare(self, batch: Batch, step: int) -> list[Pass]:
         """Return the passes of a batch whose texts are not live."""
-        return [
-            Pass(part, self.prompts.encode(part.texts, step)) for _, part in batch.split(self.micro_batch)
-        ]
+        return [Pass(part, self.prompts.encode(part.texts, step)) for _, part in batch.split(self.micro_batch)]
 
     def run(self, passes: Sequence[Pass]) -> Tensor:
         """Add the gradients of passes to the flat parameters; return the sum of their losses. Waits for no device."""

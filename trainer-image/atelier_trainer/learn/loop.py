@@ -2,6 +2,8 @@
 
     for step: batch -> loss -> backward -> clip -> step -> report
 
+The four in the middle are `Stepper.take`: on a fast device they are one launch.
+
 Everything above it (what a batch is, what is trained, what the loss means) is a family's, a method's or the data's.
 There is no random state here and no position but the step.
 """
@@ -12,15 +14,13 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import Protocol
 
-import torch
-
 from atelier_contract.settings import Settings
 from atelier_trainer.learn.assembly import BatchAssembler
-from atelier_trainer.learn.gradients import GradientComputer
-from atelier_trainer.learn.optimizer import clip_gradients, set_rate
+from atelier_trainer.learn.optimizer import set_rate
 from atelier_trainer.learn.progress import Progress
 from atelier_trainer.learn.ranks import Ranks
 from atelier_trainer.learn.schedule import scale_rate
+from atelier_trainer.learn.stepping import Stepper
 from atelier_trainer.records import Control
 
 
@@ -59,8 +59,7 @@ class Course:
 
     settings: Settings
     batches: BatchAssembler
-    gradients: GradientComputer
-    optimizer: torch.optim.Optimizer
+    stepper: Stepper
     keeper: Keeps
     progress: Progress
     control: Control
@@ -96,12 +95,10 @@ def _run(course: Course) -> Ending:
             if step > 0:
                 keeper.keep_checkpoint(step)
             return Ending.STOPPED
-        batch = course.batches.assemble(step)
-        loss = course.gradients.compute(batch, step)
-        clip_gradients(course.optimizer, settings.max_grad_norm)
-        set_rate(course.optimizer, scale_rate(step, settings.steps, settings.warmup_steps, settings.schedule))
-        course.optimizer.step()
-        course.optimizer.zero_grad()
+        rows = course.ranks.rows(course.batches.rows)
+        batch = course.batches.assemble(step, rows)
+        set_rate(course.stepper.optimizer, scale_rate(step, settings), step)
+        loss = course.stepper.take(batch, step, rows.start)
         progress.losses.note(loss)
         progress.note_step(step + 1)
         keeper.keep_due(step + 1)

@@ -86,6 +86,16 @@ class FlatParameters:
         ends = [self._offsets[name] + math.prod(self._shapes[name]) for name in names]
         return all(self._offsets[name] == end for name, end in zip(names[1:], ends[:-1], strict=True))
 
+    @property
+    def gradient(self) -> Tensor:
+        """The master's gradient, [N] float32."""
+        return self._gradient
+
+    def buffers(self) -> list[Tensor]:
+        """Return every tensor that holds numbers of its own."""
+        kept = [self.master, self._gradient]
+        return [*kept, self._values, self._gathered] if self._is_copied else kept
+
     def refresh(self) -> None:
         """Give the compute copies the master's values: after a step, a load or any other write to the master."""
         if self._is_copied:

@@ -27,6 +27,7 @@ from atelier_trainer.learn.preparation import prepare
 from atelier_trainer.learn.progress import Progress
 from atelier_trainer.learn.ranks import Ranks, joined_ranks, require_same
 from atelier_trainer.learn.state import load_models, read_state
+from atelier_trainer.learn.stepping import Stepper
 from atelier_trainer.records import Clock, Control, Recorder, Reporter, Workspace
 
 
@@ -133,11 +134,13 @@ def _prepare_course(workspace: Workspace, partners: _Partners, execution: Execut
     progress.enter("Caching")
     prepared = prepare(workspace, partners.recorder, execution, progress, pause)
     settings, method = prepared.run.settings, prepared.method
-    optimizer = build_optimizer(method.rate_groups(), settings.weight_decay)
+    optimizer = build_optimizer(method.rate_groups(), settings)
     if workspace.state is not None:
         progress.losses = LossWindow(read_state(workspace.state, method.named_parameters(), optimizer))
     elif workspace.start_from:
         load_models(workspace.start_from, method)
+    for flat in method.flat_parameters():
+        flat.refresh()
     writer = CheckpointWriter(
         told=workspace.input,
         settings=settings,
@@ -166,8 +169,7 @@ def _prepare_course(workspace: Workspace, partners: _Partners, execution: Execut
     return Course(
         settings=settings,
         batches=prepared.batches,
-        gradients=prepared.gradients,
-        optimizer=optimizer,
+        stepper=Stepper(prepared.gradients, optimizer, settings.max_grad_norm, partners.ranks),
         keeper=keeps,
         progress=progress,
         control=partners.control,
