@@ -10,6 +10,7 @@ from diffusers import DDPMScheduler
 
 from atelier_trainer.learn.noising import NoiseSchedule
 from atelier_trainer.learn.schedule import scale_rate
+from learning import build_settings
 
 ALPHAS = torch.tensor([0.9, 0.5, 0.1])
 EVERY = torch.tensor([0, 1, 2])
@@ -65,24 +66,37 @@ def test_gamma_0_weighs_all_alike() -> None:
     assert NoiseSchedule(ALPHAS, "epsilon").weigh(EVERY, 0).tolist() == [1, 1, 1]
 
 
+def rate_at(step: int, *, schedule: str, steps: int = 100, warmup: int = 0, restarts: int = 3) -> float:
+    """Return the factor at a step of a course."""
+    return scale_rate(step, build_settings(steps=steps, warmupSteps=warmup, schedule=schedule, restarts=restarts))
+
+
 def test_warm_up_rises_to_the_full_rate() -> None:
     """Four warm-up steps rise by fifths, and step 4 has the full rate."""
-    assert [scale_rate(s, 100, 4, "constant") for s in range(5)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    rates = [rate_at(step, schedule="constant", warmup=4) for step in range(5)]
+    assert rates == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
 
 
 def test_a_constant_rate_stays() -> None:
     """After warm-up a constant schedule does not move."""
-    assert scale_rate(99, 100, 0, "constant") == 1.0
+    assert rate_at(99, schedule="constant") == 1.0
 
 
 def test_a_cosine_rate_falls_to_half_in_the_middle() -> None:
     """Half-way the cosine is at a half, and its last step is small but not without effect."""
-    assert scale_rate(50, 100, 0, "cosine") == pytest.approx(0.5)
-    assert scale_rate(99, 100, 0, "cosine") == pytest.approx(0.5 * (1 + math.cos(math.pi * 0.99)))
-    assert scale_rate(99, 100, 0, "cosine") > 0
+    assert rate_at(50, schedule="cosine") == pytest.approx(0.5)
+    assert rate_at(99, schedule="cosine") == pytest.approx(0.5 * (1 + math.cos(math.pi * 0.99)))
+    assert rate_at(99, schedule="cosine") > 0
+
+
+def test_restarts_begin_again_at_the_full_rate() -> None:
+    """Three courses of thirty steps after ten of warm-up: each begins at 1 and is half done after fifteen."""
+    rates = [rate_at(step, schedule="cosineWithRestarts", warmup=10) for step in range(100)]
+    assert [step for step, rate in enumerate(rates) if rate == 1.0] == [10, 40, 70]
+    assert [rates[step] for step in (25, 55, 85)] == pytest.approx([0.5, 0.5, 0.5])
 
 
 def test_a_warm_up_longer_than_the_run_never_falls() -> None:
     """A run shorter than its warm-up only rises."""
-    rates = [scale_rate(s, 10, 20, "cosine") for s in range(10)]
+    rates = [rate_at(step, schedule="cosine", steps=10, warmup=20) for step in range(10)]
     assert rates == sorted(rates)
