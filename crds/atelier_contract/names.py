@@ -59,6 +59,8 @@ TERMINATION_LIMIT_BYTES = 4096
 ENV_POD_IP = "POD_IP"
 ENV_POD_UID = "POD_UID"
 """The attempt's id: new for every pod, so no key in the store is ever written twice."""
+ENV_EPHEMERAL_BYTES = "ATELIER_EPHEMERAL_BYTES"
+"""What the container may write to its disk: half of it is for what is encoded, the rest for checkpoints and states."""
 ENV_INPUT_DIR = "ATELIER_INPUT_DIR"
 """Where the input lies when it is not `INPUT_DIR` (tests and local runs)."""
 ENV_ROOT = "ATELIER_ROOT"

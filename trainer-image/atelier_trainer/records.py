@@ -96,6 +96,8 @@ class Workspace:
     """Folder of an image encoder to compare samples by."""
     base_model_files: Mapping[str, str] = field(default_factory=dict)
     """sha256 of each of the base model's files by its path in the folder; empty: only the whole digest is known."""
+    scratch_bytes: int | None = None
+    """What the pod may write to its disk in all; None: as much as there is."""
     cache: Cache | None = None
     """What was encoded before; None: nothing outlives the attempt."""
     place: Place = Place()

@@ -57,6 +57,8 @@ class TrainerSettings:
     """Id of this attempt: the pod's UID, so that no key in the store is ever used twice."""
     has_pod_identity: bool
     """Whether the service account brings credentials of its own."""
+    ephemeral_bytes: int | None = None
+    """What the pod may write to its disk; None: nobody said."""
     crew: Crew = Crew()
 
     def place(self, path: str) -> Path:
@@ -109,6 +111,7 @@ def read_settings(environment: Mapping[str, str]) -> TrainerSettings:
         pod_ip=environment.get(names.ENV_POD_IP, ""),
         attempt=environment.get(names.ENV_POD_UID) or f"local-{uuid.uuid4().hex}",
         has_pod_identity=any(environment.get(name) for name in POD_IDENTITY_VARIABLES),
+        ephemeral_bytes=int(environment.get(names.ENV_EPHEMERAL_BYTES) or 0) or None,
         crew=_read_crew(environment),
     )
 

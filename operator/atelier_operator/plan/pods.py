@@ -74,6 +74,7 @@ def _build_container(child: Child, mounts: list[Json]) -> Json:
         "env": [
             _from_pod(names.ENV_POD_IP, "status.podIP"),
             _from_pod(names.ENV_POD_UID, "metadata.uid"),
+            _from_container(names.ENV_EPHEMERAL_BYTES, "limits.ephemeral-storage"),
             *_build_crew_environment(child),
         ],
         "resources": _build_resources(child.needs),
@@ -108,6 +109,11 @@ def _build_crew_environment(child: Child) -> list[Json]:
 
 def _from_pod(name: str, path: str) -> Json:
     return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
+
+
+def _from_container(name: str, resource: str) -> Json:
+    """Return a resource of the container itself as a plain number, here bytes."""
+    return {"name": name, "valueFrom": {"resourceFieldRef": {"resource": resource}}}
 
 
 def _build_resources(needs: Needs) -> Json:

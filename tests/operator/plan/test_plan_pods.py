@@ -108,7 +108,11 @@ def test_container_follows_the_contract(role: Role) -> None:
     container = pod_of(every_child()[role.value])["containers"][0]
     assert container["name"] == names.CONTAINER
     assert container["args"] == [role.value]
-    assert [entry["name"] for entry in container["env"]] == [names.ENV_POD_IP, names.ENV_POD_UID]
+    assert [entry["name"] for entry in container["env"]] == [
+        names.ENV_POD_IP,
+        names.ENV_POD_UID,
+        names.ENV_EPHEMERAL_BYTES,
+    ]
     assert (container["terminationMessagePath"], container["terminationMessagePolicy"]) == (
         names.TERMINATION_PATH,
         "File",

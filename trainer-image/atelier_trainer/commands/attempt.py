@@ -6,7 +6,7 @@ The only room of the subcommands that loads torch, and only when it is called.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from atelier_contract.exit_codes import ExitCode
@@ -17,6 +17,7 @@ from atelier_contract.reasons import Reason
 from atelier_contract.roles import Role
 from atelier_contract.termination import TerminationReport, TrainResult
 from atelier_trainer.commands.ending import Ending
+from atelier_trainer.edges.cache import StoreCache
 from atelier_trainer.edges.home import Home
 from atelier_trainer.edges.recorder import StoreRecorder
 from atelier_trainer.records import Clock, Control, Reporter, Workspace
@@ -53,8 +54,11 @@ class Attempt:
         """
         from atelier_trainer.learn.train import train as learn  # noqa: PLC0415 - torch takes seconds and gigabytes
 
-        with StoreRecorder(self.home, self.run, self.id, reporter.add_checkpoint) as recorder:
-            outcome = learn(workspace, recorder, reporter, control, clock)
+        with (
+            StoreRecorder(self.home, self.run, self.id, reporter.add_checkpoint) as recorder,
+            open_cache(self.home, workspace) as cache,
+        ):
+            outcome = learn(replace(workspace, cache=cache), recorder, reporter, control, clock)
             if outcome.complete:
                 recorder.record_outcome(OutcomeManifest(stopped_early=outcome.stopped_early, last_step=outcome.to_step))
             else:
@@ -62,8 +66,10 @@ class Attempt:
         return end_as(self.id, outcome)
 
 
-def learn_silently(workspace: Workspace, attempt: str, control: Control, clock: Clock = time.monotonic) -> Ending:
-    """Train as a process that does not lead: it computes its rows and leaves no trace.
+def learn_silently(
+    home: Home, workspace: Workspace, attempt: str, control: Control, clock: Clock = time.monotonic
+) -> Ending:
+    """Train as a process that does not lead: it reads the store, computes its rows and leaves no trace.
 
     Raises:
         TrainerError: as `learn.train.train` says.
@@ -71,7 +77,23 @@ def learn_silently(workspace: Workspace, attempt: str, control: Control, clock: 
     from atelier_trainer.learn.following import SilentRecorder, SilentReporter  # noqa: PLC0415 - as below
     from atelier_trainer.learn.train import train as learn  # noqa: PLC0415 - torch takes seconds and gigabytes
 
-    return end_as(attempt, learn(workspace, SilentRecorder(), SilentReporter(), control, clock))
+    with open_cache(home, workspace) as cache:
+        outcome = learn(replace(workspace, cache=cache), SilentRecorder(), SilentReporter(), control, clock)
+    return end_as(attempt, outcome)
+
+
+def open_cache(home: Home, workspace: Workspace) -> StoreCache:
+    """Return the cache of the workspace's dataset, as this process may use it: rank 0 alone writes."""
+    place, asked = workspace.place, workspace.input
+    return StoreCache(
+        home,
+        asked.dataset.name,
+        asked.run_identity,
+        workspace.scratch / "cache",
+        is_writer=place.index == 0,
+        capacity_bytes=workspace.scratch_bytes,
+        sharers=place.count,
+    )
 
 
 def end_as(attempt: str, outcome: Outcome) -> Ending:

@@ -82,9 +82,9 @@ def run_rank(place: Place, pipe: Connection, orders: Orders) -> None:
 def _train(place: Place, orders: Orders, reporter: PipeReporter, control: PodControl) -> Ending:
     settings, asked = orders.settings, orders.asked
     workspace = replace(orders.workspace, place=place, scratch=_make_scratch(orders.workspace.scratch, place))
-    if place.index > 0:
-        return learn_silently(workspace, settings.attempt, control)
     home = open_home(settings, asked.store, Patience())
+    if place.index > 0:
+        return learn_silently(home, workspace, settings.attempt, control)
     run = home.layout.run(asked.job, asked.run_identity)
     return Attempt(home, run, settings.attempt).train(workspace, reporter, control)
 

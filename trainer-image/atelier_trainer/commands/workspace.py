@@ -15,17 +15,21 @@ from atelier_contract.layout import RunLayout
 from atelier_contract.manifests import DatasetItem, ExecutionManifest, RunManifest
 from atelier_trainer.commands.adoption import find_start
 from atelier_trainer.commands.preflight import changed, read_revision, refuse_other_base
+from atelier_trainer.commands.prior import ask_for_prior
 from atelier_trainer.edges.base_model import check_base_model, digest_base_model
 from atelier_trainer.edges.documents import find_document
 from atelier_trainer.edges.home import Home
 from atelier_trainer.edges.parallel import map_at_once
 from atelier_trainer.edges.patience import Patience
 from atelier_trainer.edges.runs import StoredCheckpoint, first_of_each_step, list_checkpoints, list_states
-from atelier_trainer.edges.sources import Dataset, open_base_model, open_dataset
+from atelier_trainer.edges.sources import Folder, open_base_model, open_dataset
 from atelier_trainer.edges.store import Shelf
-from atelier_trainer.errors import ObjectMissing, PodTerminated
+from atelier_trainer.errors import InvalidInput, ObjectMissing, PodTerminated
 from atelier_trainer.records import LocalCheckpoint, LocalState, Picture, Workspace
 from atelier_trainer.settings import TrainerSettings
+
+ENCODER_SUFFIXES = {".json", ".safetensors", ".txt"}
+"""Files of an image encoder that are fetched: pickled weights are not even looked at."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class Fetcher:
         store = self.home.store
         manifest = find_document(store, run.manifest, RunManifest)
         checkpoints = first_of_each_step(list_checkpoints(self.home, run)).values()
-        base_model, digest = self._fetch_base_model(manifest)
+        base_model, digests = self._fetch_base_model(manifest)
         state = self._fetch_state(run)
         # A state holds the weights: what the run started from may have been collected since.
         start, start_sha256 = self._fetch_start(manifest) if state is None else ((), None)
@@ -57,9 +61,13 @@ class Fetcher:
         return Workspace(
             input=self.asked,
             attempt=self.settings.attempt,
-            pictures=self._fetch_pictures(),
+            pictures=self._fetch_pictures(self.asked),
+            prior_pictures=self._fetch_prior_pictures(),
+            image_encoder=self._fetch_image_encoder(),
             base_model=base_model,
-            base_model_digest=digest,
+            base_model_digest=digest_base_model(digests),
+            base_model_files=digests,
+            scratch_bytes=self.settings.ephemeral_bytes,
             scratch=scratch,
             run=manifest,
             execution=find_document(store, run.execution, ExecutionManifest),
@@ -69,44 +77,63 @@ class Fetcher:
             start_from_sha256=start_sha256,
         )
 
-    def _fetch_pictures(self) -> tuple[Picture, ...]:
-        revision = read_revision(self.home, self.asked)
-        dataset = open_dataset(self.settings, self.home, self.asked.dataset, self.patience)
-        folder = self._folder("pictures")
-        numbered = list(enumerate(revision.items))
-        return tuple(map_at_once(lambda row: self._fetch_picture(dataset, row[1], folder, row[0]), numbered))
+    def _fetch_prior_pictures(self) -> tuple[Picture, ...]:
+        prior = ask_for_prior(self.asked)
+        return () if prior is None else self._fetch_pictures(prior, "prior-pictures")
 
-    def _fetch_picture(self, dataset: Dataset, item: DatasetItem, folder: Path, number: int) -> Picture:
-        path = folder / f"{number:06d}{PurePosixPath(item.path).suffix.lower()}"
+    def _fetch_pictures(self, asked: TrainingInput, room: str = "pictures") -> tuple[Picture, ...]:
+        revision = read_revision(self.home, asked)
+        dataset = open_dataset(self.settings, self.home, asked.dataset, self.patience)
+        folder = self._folder(room)
+
+        def fetch(numbered: tuple[int, DatasetItem]) -> Picture:
+            number, item = numbered
+            path = folder / f"{number:06d}{PurePosixPath(item.path).suffix.lower()}"
+            self._fetch_as_inspected(asked, dataset.shelf, dataset.key_of(item), path, (item.path, item.sha256))
+            mask = None
+            if asked.settings.masks == "auto" and item.mask_path and item.mask_sha256:
+                mask = path.with_suffix(".mask")
+                found = (item.mask_path, item.mask_sha256)
+                self._fetch_as_inspected(asked, dataset.shelf, dataset.key_of_mask(item), mask, found)
+            captions = tuple(item.other_captions)
+            return Picture(path, item.sha256, item.caption, captions, mask, item.repeats, item.path)
+
+        return tuple(map_at_once(fetch, list(enumerate(revision.items))))
+
+    def _fetch_as_inspected(
+        self, asked: TrainingInput, shelf: Shelf, key: str, path: Path, inspected: tuple[str, str]
+    ) -> None:
+        """Fetch a file of a dataset. Raises DatasetChanged unless it has the sha256 that was inspected at its path."""
+        where, expected = inspected
         try:
-            sha256 = self._fetch(dataset.shelf, dataset.key_of(item), path)
+            sha256 = self._fetch(shelf, key, path)
         except ObjectMissing as error:
-            raise changed(self.asked, item.path) from error
-        if sha256 != item.sha256:
-            raise changed(self.asked, item.path)
-        return Picture(
-            path,
-            item.sha256,
-            item.caption,
-            other_captions=tuple(item.other_captions),
-            mask=self._fetch_mask(dataset, item, path),
-            repeats=item.repeats,
-            name=item.path,
-        )
+            raise changed(asked, where) from error
+        if sha256 != expected:
+            raise changed(asked, where)
 
-    def _fetch_mask(self, dataset: Dataset, item: DatasetItem, picture: Path) -> Path | None:
-        if item.mask_path is None or item.mask_sha256 is None:
+    def _fetch_image_encoder(self) -> Path | None:
+        """Fetch the encoder that samples are compared by: its configs and safetensors, nothing else."""
+        asked = self.asked.settings.validation.image_encoder
+        if asked is None:
             return None
-        path = picture.with_suffix(".mask")
-        try:
-            sha256 = self._fetch(dataset.shelf, dataset.key_of_mask(item), path)
-        except ObjectMissing as error:
-            raise changed(self.asked, item.mask_path) from error
-        if sha256 != item.mask_sha256:
-            raise changed(self.asked, item.mask_path)
-        return path
+        source = Folder(self.home.store, self.home.layout.base_model(asked))
+        folder, fetched = self._folder("image-encoder"), False
+        for file in source.files():
+            if PurePosixPath(file.path).suffix in ENCODER_SUFFIXES:
+                path = folder / file.path
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._fetch(source.shelf, file.key, path)
+                fetched = fetched or path.suffix == ".safetensors"
+        if not fetched:
+            raise InvalidInput(
+                f"no image encoder lies at {source.address}: validation.imageEncoder names a folder of the store with "
+                "config.json and model.safetensors; upload one, or leave the field out"
+            )
+        return folder
 
-    def _fetch_base_model(self, run: RunManifest | None) -> tuple[Path, str]:
+    def _fetch_base_model(self, run: RunManifest | None) -> tuple[Path, dict[str, str]]:
+        """Fetch the base model; return its folder and its files' digests."""
         source = open_base_model(self.settings, self.home, self.asked.base_model)
         facts = check_base_model(source, self.asked.base_model.architecture)
         folder = self._folder("base-model")
@@ -115,10 +142,9 @@ class Fetcher:
             path = folder / file.path
             path.parent.mkdir(parents=True, exist_ok=True)
             digests[file.path] = self._fetch(source.shelf, file.key, path)
-        digest = digest_base_model(digests)
         if run is not None:
-            refuse_other_base(digest, run.base_model_digest, source)
-        return folder, digest
+            refuse_other_base(digest_base_model(digests), run.base_model_digest, source)
+        return folder, digests
 
     def _fetch_state(self, run: RunLayout) -> LocalState | None:
         """Return the newest whole state whose bytes are the recorded ones."""

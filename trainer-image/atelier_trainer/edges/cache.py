@@ -83,6 +83,7 @@ class StoreCache:
         is_writer: bool = True,
         segment_bytes: int = SEGMENT_BYTES,
         capacity_bytes: int | None = None,
+        sharers: int = 1,
     ) -> None:
         """Open the cache; nothing is read yet.
 
@@ -94,6 +95,7 @@ class StoreCache:
             is_writer: False: what is written is at hand here and never stored, for all but one of several processes.
             segment_bytes: size of a segment; an entry that is larger has one of its own.
             capacity_bytes: the pod's ephemeral storage; None: the disk is its own measure.
+            sharers: processes that each keep so much on the same disk.
         """
         self._home, self._dataset, self._run = home, dataset, run_identity
         self._folder, self._is_writer, self._segment_bytes = folder, is_writer, segment_bytes
@@ -103,7 +105,7 @@ class StoreCache:
         self._stored: dict[Room, list[StoredSegment]] = {}
         self._files = 0
         self._taken_bytes = 0
-        self._budget_bytes = DISK_SHARE * min(shutil.disk_usage(folder).free, capacity_bytes or math.inf)
+        self._budget_bytes = DISK_SHARE * min(shutil.disk_usage(folder).free, capacity_bytes or math.inf) / sharers
         self._pool = ThreadPoolExecutor(1, "cache")
         self._storing: list[Future[None]] = []
 
