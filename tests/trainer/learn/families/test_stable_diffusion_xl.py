@@ -151,7 +151,8 @@ def test_a_text_ends_where_its_end_is(tiny_xl: Path, tmp_path: Path) -> None:
     family = StableDiffusionXL(folder, CPU, torch.float32, "contiguous")
     for encoder in family.encoders.values():
         encoder.tokenizer.add_tokens(["<tkxw>"])
-        encoder.model.resize_token_embeddings(len(encoder.tokenizer), mean_resizing=False)
+        model: Any = encoder.model
+        model.resize_token_embeddings(len(encoder.tokenizer), mean_resizing=False)
     one, other = family.encode_prompts(["a <tkxw> star", "a <tkxw> teapot"])[POOLED]
     assert not torch.equal(one, other), "what follows the new token is not read"
 

@@ -1,0 +1,182 @@
+"""How a base model is read: in the background, whole or not at all, and out of the device's memory when it rests."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import FluxTransformer2DModel
+from safetensors.torch import load_file, save_file
+
+from atelier_contract.architectures import Architecture
+from atelier_trainer.errors import BaseModelUnusable
+from atelier_trainer.learn.families import loading
+from atelier_trainer.learn.families.base import Family
+from atelier_trainer.learn.families.codec import awake
+from atelier_trainer.learn.families.registry import load_family
+from tiny_models import WRITERS
+
+CPU = torch.device("cpu")
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+DENOISERS = {
+    Architecture.STABLE_DIFFUSION_1: "unet",
+    Architecture.STABLE_DIFFUSION_XL: "unet",
+    Architecture.FLUX_1: "transformer",
+}
+
+
+@pytest.fixture(params=list(Architecture), ids=lambda architecture: architecture.value)
+def architecture(request: pytest.FixtureRequest) -> Architecture:
+    """Each family."""
+    found: Architecture = request.param
+    return found
+
+
+@pytest.fixture
+def folder(architecture: Architecture, tmp_path: Path) -> Path:
+    """A model of the family, to be broken."""
+    return WRITERS[architecture](tmp_path / "base")
+
+
+def load(architecture: Architecture, folder: Path) -> Family:
+    return load_family(architecture, folder, CPU, torch.float32, "contiguous")
+
+
+def change_weights(folder: Path, architecture: Architecture, **changes: torch.Tensor | None) -> None:
+    """Rewrite the denoiser's weights with tensors changed, or without them."""
+    path = folder / DENOISERS[architecture] / WEIGHTS
+    tensors = load_file(path) | {name: tensor for name, tensor in changes.items() if tensor is not None}
+    save_file({name: tensor for name, tensor in tensors.items() if changes.get(name, tensor) is not None}, path)
+
+
+def test_the_denoiser_is_read_while_encoders_work(
+    architecture: Architecture, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Texts and pictures are encoded while the denoiser's first tensor is still awaited."""
+    may_read, right = threading.Event(), loading.stream_tensors
+
+    def wait(*told: Any) -> Iterator[tuple[str, torch.Tensor]]:
+        assert may_read.wait(60)
+        yield from right(*told)
+
+    monkeypatch.setattr(loading, "stream_tensors", wait)
+    family = load(architecture, folder)
+    try:
+        assert family.encode_prompts(["a star"])["text"].shape[0] == 1
+        assert family.encode_picture(torch.zeros(1, 3, 64, 64)).mean.shape[-2:] == (8, 8)
+    finally:
+        may_read.set()
+    assert not any(parameter.is_meta for parameter in family.denoiser.parameters())
+
+
+def test_every_tensor_is_the_files(architecture: Architecture, folder: Path) -> None:
+    """The denoiser's tensors are those of its file, in memory of their own and not in the mapped file."""
+    tensors = load_file(folder / DENOISERS[architecture] / WEIGHTS)
+    denoiser = load(architecture, folder).denoiser
+    found = denoiser.state_dict()
+    assert found.keys() == tensors.keys()
+    assert all(torch.equal(found[name], tensors[name]) for name in tensors)
+    assert {tensor.data_ptr() % 64 for tensor in found.values()} == {0}, "vectorised sums begin where vectors do"
+    assert not any(parameter.requires_grad for parameter in denoiser.parameters())
+    assert not denoiser.training
+
+
+def test_shards_are_read(tmp_path: Path) -> None:
+    """Weights in several files with an index make the same model as in one."""
+    whole = WRITERS[Architecture.FLUX_1](tmp_path / "base")
+    expected = load(Architecture.FLUX_1, whole).denoiser.state_dict()
+    FluxTransformer2DModel.from_pretrained(whole / "transformer", local_files_only=True).save_pretrained(
+        tmp_path / "shards", max_shard_size="50KB"
+    )
+    (whole / "transformer" / WEIGHTS).unlink()
+    for path in (tmp_path / "shards").iterdir():
+        path.rename(whole / "transformer" / path.name)
+    assert len(list((whole / "transformer").glob("*.safetensors"))) > 1
+    found = load(Architecture.FLUX_1, whole).denoiser.state_dict()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_missing_tensor_is_refused(architecture: Architecture, folder: Path) -> None:
+    """A denoiser that lacks a tensor is not filled up with random numbers."""
+    name = next(iter(load_file(folder / DENOISERS[architecture] / WEIGHTS)))
+    change_weights(folder, architecture, **{name: None})
+    with pytest.raises(BaseModelUnusable, match="does not load"):
+        _ = load(architecture, folder).denoiser
+
+
+def test_a_strange_tensor_is_refused(architecture: Architecture, folder: Path) -> None:
+    """A tensor that the model has no place for says that the config is not the weights' own."""
+    change_weights(folder, architecture, strange=torch.zeros(1))
+    with pytest.raises(BaseModelUnusable, match="strange"):
+        _ = load(architecture, folder).denoiser
+
+
+def test_broken_weights_are_refused(architecture: Architecture, folder: Path) -> None:
+    """A file that was cut off is refused, whenever the denoiser is asked for."""
+    path = folder / DENOISERS[architecture] / WEIGHTS
+    path.write_bytes(path.read_bytes()[:1000])
+    family = load(architecture, folder)
+    for _ in range(2):
+        with pytest.raises(BaseModelUnusable, match="does not load"):
+            _ = family.denoiser
+
+
+@pytest.mark.parametrize("part", ["vae", "text_encoder", "tokenizer", "scheduler", "denoiser"])
+def test_a_missing_part_is_refused(architecture: Architecture, folder: Path, part: str) -> None:
+    """Each part that is not there is refused at once, before anything is encoded."""
+    (folder / (DENOISERS[architecture] if part == "denoiser" else part)).rename(folder / "elsewhere")
+    with pytest.raises(BaseModelUnusable, match="does not load"):
+        load(architecture, folder)
+
+
+def test_another_class_is_refused(architecture: Architecture, folder: Path) -> None:
+    """A denoiser of another class is refused by its config."""
+    config = folder / DENOISERS[architecture] / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"_class_name": "SomethingElse"}))
+    with pytest.raises(BaseModelUnusable, match="SomethingElse"):
+        load(architecture, folder)
+
+
+def test_a_family_at_rest_still_answers(architecture: Architecture, folder: Path) -> None:
+    """What rests can be used again, and says the same."""
+    family = load(architecture, folder)
+    pixels = torch.zeros(1, 3, 64, 64)
+    with torch.no_grad():
+        before, picture = family.encode_prompts(["a star"]), family.encode_picture(pixels)
+        family.rest(frozenset())
+        after = family.encode_prompts(["a star"])
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert torch.equal(family.encode_picture(pixels).mean, picture.mean)
+
+
+class Traveller(torch.nn.Linear):
+    """A model that says where it was sent, and stays."""
+
+    def __init__(self) -> None:
+        super().__init__(1, 1)
+        self.journey: list[str] = []
+
+    def to(self, *places: Any, **_: Any) -> Traveller:
+        self.journey.append(str(places[0]))
+        return self
+
+
+def test_a_model_is_awake_for_one_use() -> None:
+    """A model that rests is on the device inside the block alone, also when the block fails."""
+    model = Traveller()
+    with pytest.raises(KeyError), awake(model, torch.device("meta")):
+        raise KeyError
+    assert model.journey == ["meta", "cpu"]
+
+
+def test_a_model_in_its_place_is_not_moved() -> None:
+    """Where nothing rests nothing is moved."""
+    model = Traveller()
+    with awake(model, CPU):
+        pass
+    assert model.journey == []
