@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -130,13 +129,12 @@ class DiscreteDiffusion(ABC):
 
     def predict(self, noisy: Tensor, timesteps: Tensor, conditions: Conditions) -> Tensor:
         """Return the UNet's answer in float32; it computes in the denoiser's number format."""
-        with self._autocast():
-            answer = self.denoiser(
-                noisy.to(self._dtype),
-                timesteps,
-                encoder_hidden_states=conditions[TEXT].to(self._dtype),
-                **self._add_conditions(noisy, conditions),
-            ).sample
+        answer = self.denoiser(
+            noisy.to(self._dtype),
+            timesteps,
+            encoder_hidden_states=conditions[TEXT].to(self._dtype),
+            **self._add_conditions(noisy, conditions),
+        ).sample
         return torch.as_tensor(answer).float()
 
     @torch.no_grad()
@@ -155,10 +153,6 @@ class DiscreteDiffusion(ABC):
                 answer = away + sampler.guidance * (answer - away)
             latents = scheduler.step(answer, timestep, latents).prev_sample
         return self._codec.decode(latents)
-
-    def _autocast(self) -> AbstractContextManager[None]:
-        """Let float32 adapters compute in the denoiser's number format."""
-        return torch.autocast(self.device.type, dtype=self._dtype, enabled=self._dtype != torch.float32)
 
 
 def read_schedule(config: Any, device: torch.device) -> NoiseSchedule:

@@ -15,7 +15,6 @@ Loading: encoders and VAE first, the transformer in the background. Knows neithe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -168,16 +167,15 @@ class Flux1:
         """Return the transformer's answer as latents. It takes the share of noise itself, and multiplies by 1000."""
         states = conditions[TEXT].to(self._dtype)
         height, width = noisy.shape[-2], noisy.shape[-1]
-        with self._autocast():
-            answer = self.denoiser(
-                hidden_states=pack_latents(noisy.to(self._dtype)),
-                encoder_hidden_states=states,
-                pooled_projections=conditions[POOLED].to(self._dtype),
-                timestep=sigmas,
-                guidance=torch.full_like(sigmas, guidance) if self.is_guided else None,
-                img_ids=self._read_positions(height // PATCH, width // PATCH),
-                txt_ids=self._read_positions(0, states.shape[1]),
-            ).sample
+        answer = self.denoiser(
+            hidden_states=pack_latents(noisy.to(self._dtype)),
+            encoder_hidden_states=states,
+            pooled_projections=conditions[POOLED].to(self._dtype),
+            timestep=sigmas,
+            guidance=torch.full_like(sigmas, guidance) if self.is_guided else None,
+            img_ids=self._read_positions(height // PATCH, width // PATCH),
+            txt_ids=self._read_positions(0, states.shape[1]),
+        ).sample
         return unpack_latents(torch.as_tensor(answer), height, width).float()
 
     def _factor(self, latent_shape: Size) -> float:
@@ -192,10 +190,6 @@ class Flux1:
             place = list_positions(rows, columns) if rows else torch.zeros(columns, 3)
             self._positions[rows, columns] = place.to(self.device, self._dtype)
         return self._positions[rows, columns]
-
-    def _autocast(self) -> AbstractContextManager[None]:
-        """Let float32 adapters compute in the denoiser's number format."""
-        return torch.autocast(self.device.type, dtype=self._dtype, enabled=self._dtype != torch.float32)
 
 
 def read_shift(config: Any) -> flow.Shift:
