@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from atelier_contract.settings import Settings
+from atelier_trainer.learn.adapters import adapters_off
 from atelier_trainer.learn.assembly import Batch
 from atelier_trainer.learn.families.base import Conditions, Family
 from atelier_trainer.learn.methods.base import Method
@@ -70,8 +71,6 @@ def answer_as_base(family: Family, method: Method, part: Batch, noisy: Tensor, c
 
     Where the text encoder learns, its adapters are off too and the rows' texts are encoded anew.
     """
-    from atelier_trainer.learn.adapters import adapters_off  # noqa: PLC0415 - until adapters.py has it
-
     rows = slice(len(part.texts) - part.prior_rows, None)
     is_live = any(tensor.requires_grad for tensor in conditions.values())
     with ExitStack() as off:
