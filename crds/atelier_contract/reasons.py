@@ -145,6 +145,7 @@ class Finding(StrEnum):
     DUPLICATE_PICTURE = "DuplicatePicture"
     ANIMATED_PICTURE = "AnimatedPicture"
     CAPTION_MISSING = "CaptionMissing"
+    CAPTION_MISNAMED = "CaptionMisnamed"
     CAPTION_WITHOUT_PICTURE = "CaptionWithoutPicture"
     CAPTION_UNREADABLE = "CaptionUnreadable"
     CAPTION_TOO_LONG = "CaptionTooLong"

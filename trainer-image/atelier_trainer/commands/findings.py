@@ -30,6 +30,10 @@ ADVICE: dict[Finding, tuple[Severity, str]] = {
         "Warning",
         "A concept model needs a caption for every picture: add NAME.txt beside it. Embeddings need none.",
     ),
+    Finding.CAPTION_MISNAMED: (
+        "Warning",
+        "Not read: its name ends in txt or caption without a dot before it. Call it NAME.txt, beside NAME.png.",
+    ),
     Finding.FEW_PICTURES: ("Warning", "Under 12 pictures none are held out to measure with. Add more."),
     Finding.PICTURE_TOO_SMALL: ("Warning", "Its shorter side is under 64 pixels, so it is enlarged and blurred."),
     Finding.DUPLICATE_PICTURE: ("Warning", "The same picture lies there more than once and weighs more. Remove one."),

@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from atelier_contract.reasons import Finding
 from atelier_trainer.commands.findings import Findings
 from atelier_trainer.edges.captions import (
+    SIDECAR_SUFFIXES,
     CaptionUnreadable,
     is_sidecar,
     is_table,
@@ -27,6 +28,8 @@ PICTURE_SUFFIXES = frozenset(
     | {".avif", ".heic", ".heif", ".jxl", ".psd", ".eps", ".svg"}
 )
 """What a person would call a picture: of these the ones that cannot be used are named. Other files are passed over."""
+SIDECAR_SUFFIXES_WITHOUT_DOT = tuple(suffix.removeprefix(".") for suffix in SIDECAR_SUFFIXES)
+"""How `cattxt` or `cat.jpgtxt` end, which a tool writes that was told an extension without its dot."""
 MASK_SUFFIX = ".mask.png"
 """`NAME.mask.png` says which part of `NAME.png` to learn."""
 
@@ -39,6 +42,8 @@ class Listing:
     sidecars: dict[str, SourceFile] = field(default_factory=dict)
     """By the stem they share with a picture; the preferred suffix wins."""
     tables: list[SourceFile] = field(default_factory=list)
+    misnamed: list[SourceFile] = field(default_factory=list)
+    """Meant as sidecars, it seems, but for the dot of their suffix."""
     masks: dict[str, SourceFile] = field(default_factory=dict)
     """By the stem of their picture."""
 
@@ -60,12 +65,16 @@ def sort_files(files: Iterator[SourceFile]) -> Listing:
             stem = stem_of(file.path)
             if stem not in listing.sidecars or path.suffix.lower() == ".txt":
                 listing.sidecars[stem] = file
+        elif path.name.lower().endswith(SIDECAR_SUFFIXES_WITHOUT_DOT):
+            listing.misnamed.append(file)
     listing.pictures.sort(key=lambda file: file.path)
     return listing
 
 
 def read_captions(dataset: Dataset, listing: Listing, findings: Findings) -> dict[str, list[str]]:
     """Return the captions by the pictures' paths."""
+    for file in listing.misnamed:
+        findings.add(Finding.CAPTION_MISNAMED, file.path)
     captions: dict[str, list[str]] = {}
     for table in listing.tables:
         try:

@@ -6,17 +6,17 @@ it will need. The checks go from cheap to dear; the first that fails ends it wit
 
 from __future__ import annotations
 
-import re
-
-from atelier_contract.architectures import Architecture
 from atelier_contract.inputs import TrainingInput
 from atelier_contract.manifests import DatasetItem, DatasetRevision
 from atelier_contract.reasons import Reason
 from atelier_contract.roles import Role
 from atelier_contract.termination import SHORT_DIGEST, CompactRow, PreflightResult, TerminationReport, compact_row
 from atelier_trainer.commands.adoption import find_own_run, find_start
-from atelier_trainer.commands.ending import Ending, end_well
+from atelier_trainer.commands.advice import list_advice
+from atelier_trainer.commands.ending import Ending, end_well, shorten
 from atelier_trainer.commands.estimates import Estimate, estimate_run
+from atelier_trainer.commands.prior import ask_for_prior
+from atelier_trainer.commands.refusals import check_settings
 from atelier_trainer.edges.base_model import check_base_model, digest_base_model
 from atelier_trainer.edges.base_model_facts import BaseModelFacts
 from atelier_trainer.edges.documents import read_document
@@ -29,16 +29,11 @@ from atelier_trainer.errors import (
     BaseModelUnusable,
     DatasetChanged,
     DatasetUnusable,
-    InvalidInput,
     ObjectMissing,
     OutOfMemory,
 )
 from atelier_trainer.settings import TrainerSettings
 
-TRAINABLE = (Architecture.STABLE_DIFFUSION_1,)
-"""Families that this release trains. The others are known, and refused here and not on a GPU."""
-PLACEHOLDER = re.compile(r"^<[a-z0-9-]+>$")
-MAX_PHRASE_LENGTH = 8
 GIB = 1 << 30
 
 
@@ -59,14 +54,17 @@ def preflight(settings: TrainerSettings, asked: TrainingInput, patience: Patienc
     revision = read_revision(home, asked)
     _check_captions(asked, revision)
     _check_pictures(settings, home, asked, revision, patience)
+    if prior := ask_for_prior(asked):
+        _check_pictures(settings, home, prior, read_revision(home, prior), patience)
     if asked.start_from is not None and not (found and list_states(home, found.layout)):
         find_start(home, asked, asked.start_from, found.manifest if found else None)
     folder = open_base_model(settings, home, asked.base_model)
     facts = check_base_model(folder, asked.base_model.architecture)
     if found is not None:
         _check_same_base(folder, facts, found)
-    estimate = estimate_run(asked, facts.weights_bytes, facts.denoiser_parameters)
+    estimate = estimate_run(asked, facts, revision.items)
     _check_memory(asked, estimate)
+    advice = list_advice(asked, revision.items, facts, estimate.cache_bytes)
     identity = asked.run_identity if found is None else found.manifest.run_identity
     result = PreflightResult(
         run_identity=identity,
@@ -75,33 +73,10 @@ def preflight(settings: TrainerSettings, asked: TrainingInput, patience: Patienc
         seconds=estimate.seconds,
     )
     rows = [] if found is None else _list_rows(home, found)
-    return end_well(TerminationReport(role=Role.PREFLIGHT, reason=Reason.AS_EXPECTED, preflight=result, rows=rows))
-
-
-def check_settings(asked: TrainingInput) -> None:
-    """Refuse what no store is needed to refuse.
-
-    Raises:
-        InvalidInput: this release cannot train it.
-    """
-    architecture = asked.base_model.architecture
-    if architecture not in TRAINABLE:
-        raise InvalidInput(
-            f"this release trains {', '.join(TRAINABLE)} only, spec.baseModel.architecture is {architecture}: name a "
-            "base model of that family"
-        )
-    settings = asked.settings
-    if (settings.concept_model is None) == (settings.embedding is None):
-        raise InvalidInput("exactly one of conceptModel and embedding must be given")
-    if settings.embedding is not None:
-        phrase, placeholder = settings.embedding.initial_phrase, settings.embedding.placeholder
-        if not phrase.strip() or len(phrase) > MAX_PHRASE_LENGTH:
-            raise InvalidInput(f"embedding.initialPhrase has {len(phrase)} characters: 1 to {MAX_PHRASE_LENGTH}")
-        if not PLACEHOLDER.match(placeholder):
-            raise InvalidInput(
-                f"embedding.placeholder is {placeholder!r}: write small letters, digits and dashes in angle brackets, "
-                "such as <tkxw>; tools read others in part only"
-            )
+    report = TerminationReport(
+        role=Role.PREFLIGHT, reason=Reason.AS_EXPECTED, message=shorten("; ".join(advice)), preflight=result, rows=rows
+    )
+    return end_well(report)
 
 
 def read_revision(home: Home, asked: TrainingInput) -> DatasetRevision:
@@ -179,10 +154,13 @@ def refuse_other_base(digest: str, begun_with: str, folder: Folder) -> None:
 
 
 def _check_memory(asked: TrainingInput, estimate: Estimate) -> None:
+    way_out = "lower tuning.resolution or conceptModel.rank"
+    if asked.settings.quantization != "4bit":
+        way_out += ", set tuning.quantization to 8bit or 4bit"
     if asked.gpu_memory_bytes is not None and estimate.gpu_memory_bytes > asked.gpu_memory_bytes:
         raise OutOfMemory(
             f"this run needs about {estimate.gpu_memory_bytes / GIB:.1f} GiB of GPU memory, the GPU has "
-            f"{asked.gpu_memory_bytes / GIB:.1f}: lower tuning.resolution or conceptModel.rank, or ask for another GPU"
+            f"{asked.gpu_memory_bytes / GIB:.1f}: {way_out}, or ask for another GPU"
         )
 
 

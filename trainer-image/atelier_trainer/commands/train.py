@@ -19,7 +19,7 @@ from atelier_contract.termination import TerminationReport, TrainResult, compact
 from atelier_trainer.commands.attempt import Attempt
 from atelier_trainer.commands.crew import Crew
 from atelier_trainer.commands.ending import Ending, end_with
-from atelier_trainer.commands.preflight import check_settings
+from atelier_trainer.commands.refusals import check_settings
 from atelier_trainer.commands.workspace import Fetcher
 from atelier_trainer.edges.control import PodControl
 from atelier_trainer.edges.documents import find_document

@@ -96,7 +96,7 @@ def _read(folder: Folder, file: SourceFile, architecture: Architecture) -> ReadF
 def _refuse_number(folder: Folder, bases: Sequence[str], parts: Sequence[str]) -> BaseModelUnusable:
     if bases:
         return BaseModelUnusable(
-            f"{folder.address} holds {len(bases)} base models ({', '.join(bases)}): name one of the files in "
+            f"{folder.address} holds {len(bases)} base models ({', '.join(bases)}): name one of them in "
             "spec.baseModel.source, or keep one in the folder"
         )
     return BaseModelUnusable(
