@@ -11,42 +11,43 @@ In: flat tensors. Out: the same, exchanged while a checkpoint is made. Without a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-STATE_PREFIX = "ema."
+from atelier_trainer.learn.parameters import FlatParameters
+
+MEAN_PREFIX = "ema."
 """Of its tensors' names in a state."""
 
 
 class RunningMean:
     """The running mean of one run's flat tensors."""
 
-    def __init__(self, parameters: Sequence[nn.Parameter], decay: float, refresh: Callable[[], None]) -> None:
+    def __init__(self, flats: Sequence[FlatParameters], decay: float) -> None:
         """Begin with the parameters as they are.
 
         Args:
-            parameters: flat masters, in an order that stays the same between attempts.
+            flats: all that is trained, in an order that stays the same between attempts.
             decay: β; 0: no mean is kept.
-            refresh: gives the model's compute copies the masters' values.
         """
-        self._parameters = list(parameters) if decay else []
-        self._means = [parameter.detach().clone() for parameter in self._parameters]
-        self._decay, self._refresh = decay, refresh
+        self._flats = list(flats) if decay else []
+        self._means = [flat.master.detach().clone() for flat in self._flats]
+        self._decay = decay
 
     @torch.no_grad()
     def update(self, steps_done: int) -> None:
         """Take the weights in, after a step: `steps_done` counts it."""
         decay = min(self._decay, (1 + steps_done) / (10 + steps_done))
-        for mean, parameter in zip(self._means, self._parameters, strict=True):
-            mean.lerp_(parameter, 1 - decay)
+        for mean, flat in zip(self._means, self._flats, strict=True):
+            mean.lerp_(flat.master, 1 - decay)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Let the model have the mean in place of its weights; afterwards the weights are back, bit for bit."""
-        weights = [parameter.detach().clone() for parameter in self._parameters]
+        weights = [flat.master.detach().clone() for flat in self._flats]
         self._set(self._means)
         try:
             yield
@@ -55,17 +56,16 @@ class RunningMean:
 
     def split(self) -> dict[str, Tensor]:
         """Return the mean for a state."""
-        return {f"{STATE_PREFIX}{index}": mean.to("cpu", copy=True) for index, mean in enumerate(self._means)}
+        return {f"{MEAN_PREFIX}{index}": mean.to("cpu", copy=True) for index, mean in enumerate(self._means)}
 
     @torch.no_grad()
     def join(self, tensors: Mapping[str, Tensor]) -> None:
         """Set the mean from a state; tensors of other names are left alone."""
         for index, mean in enumerate(self._means):
-            mean.copy_(tensors[f"{STATE_PREFIX}{index}"])
+            mean.copy_(tensors[f"{MEAN_PREFIX}{index}"])
 
     @torch.no_grad()
     def _set(self, values: Sequence[Tensor]) -> None:
-        for parameter, value in zip(self._parameters, values, strict=True):
-            parameter.copy_(value)
-        if self._parameters:
-            self._refresh()
+        for flat, value in zip(self._flats, values, strict=True):
+            flat.master.copy_(value)
+            flat.refresh()

@@ -14,6 +14,7 @@ import torch
 from atelier_contract.identity import name_checkpoint
 from atelier_trainer.errors import Diverged
 from atelier_trainer.learn.checkpoints import CheckpointWriter
+from atelier_trainer.learn.ema import RunningMean
 from atelier_trainer.learn.execution import Execution
 from atelier_trainer.learn.families.base import Pause
 from atelier_trainer.learn.gradients import GradientComputer
@@ -31,6 +32,7 @@ class Keeper:
 
     writer: CheckpointWriter
     optimizer: torch.optim.Optimizer
+    mean: RunningMean
     gradients: GradientComputer
     execution: Execution
     recorder: Recorder
@@ -71,7 +73,9 @@ class Keeper:
             raise Diverged(f"weights are no longer finite at step {step}: lower spec.learningRate")
         folder = self.scratch / "states" / name_checkpoint(step)
         identity, exact = self.writer.told.run_identity, self.progress.exact
-        manifest = write_state(folder, step, parameters, self.optimizer, losses, run_identity=identity, exact=exact)
+        manifest = write_state(
+            folder, step, parameters, self.optimizer, losses, mean=self.mean, run_identity=identity, exact=exact
+        )
         self.recorder.record_state(folder, manifest)
         self._state_step, self._state_time = step, self.clock()
 
@@ -83,7 +87,8 @@ class Keeper:
         self.progress.enter("Checkpointing")
         self.keep_state(step)
         folder = self.scratch / "checkpoints" / name_checkpoint(step)
-        manifest = self.writer.write(folder, step, self.pause)
+        with self.mean.in_place():
+            manifest = self.writer.write(folder, step, self.pause)
         self.recorder.record_checkpoint(folder, manifest)
         self.kept_steps.add(step)
         self.progress.note_checkpoint(manifest)

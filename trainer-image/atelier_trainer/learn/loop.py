@@ -16,6 +16,7 @@ from typing import Protocol
 
 from atelier_contract.settings import Settings
 from atelier_trainer.learn.assembly import BatchAssembler
+from atelier_trainer.learn.ema import RunningMean
 from atelier_trainer.learn.optimizer import set_rate
 from atelier_trainer.learn.progress import Progress
 from atelier_trainer.learn.ranks import Ranks
@@ -60,6 +61,7 @@ class Course:
     settings: Settings
     batches: BatchAssembler
     stepper: Stepper
+    mean: RunningMean
     keeper: Keeps
     progress: Progress
     control: Control
@@ -99,6 +101,7 @@ def _run(course: Course) -> Ending:
         batch = course.batches.assemble(step, rows)
         set_rate(course.stepper.optimizer, scale_rate(step, settings), step)
         loss = course.stepper.take(batch, step, rows.start)
+        course.mean.update(step + 1)
         progress.losses.note(loss)
         progress.note_step(step + 1)
         keeper.keep_due(step + 1)

@@ -1,6 +1,7 @@
 """A state: everything a resume needs, as safetensors and JSON.
 
-It holds the trained weights in float32, the optimiser's moments and every number of its own, and the recent losses.
+It holds the trained weights in float32, their running mean where one is kept, the optimiser's moments and every number
+of its own, and the recent losses.
 There is no random state in it because there is none in the loop. Never pickle: a state lies in the user's bucket, and
 reading it must not be able to run anything.
 """
@@ -19,6 +20,7 @@ from torch import Tensor
 from atelier_contract.dataset import ModelType
 from atelier_contract.manifests import FileEntry, StateManifest
 from atelier_trainer.errors import InvalidInput
+from atelier_trainer.learn.ema import MEAN_PREFIX, RunningMean
 from atelier_trainer.learn.files import describe_file
 from atelier_trainer.learn.methods.base import Method
 from atelier_trainer.learn.methods.embedding import FILE_KEYS
@@ -40,6 +42,7 @@ def write_state(
     optimizer: torch.optim.Optimizer,
     losses: list[float],
     *,
+    mean: RunningMean,
     run_identity: str,
     exact: bool,
 ) -> StateManifest:
@@ -48,14 +51,16 @@ def write_state(
     weights = {name: p.detach().to("cpu", torch.float32, copy=True) for name, p in parameters.items()}
     moments, numbers = split_state(optimizer)
     write_tensors(folder / WEIGHTS, weights, {})
-    write_tensors(folder / MOMENTS, moments, {})
+    write_tensors(folder / MOMENTS, moments | mean.split(), {})
     (folder / NUMBERS).write_text(json.dumps({"optimizer": numbers, "losses": losses, "step": step}, sort_keys=True))
     files = [FileEntry(**describe_file(folder, name)) for name in (WEIGHTS, MOMENTS, NUMBERS)]
     return StateManifest(step=step, run_identity=run_identity, files=files, exact=exact)
 
 
-def read_state(state: LocalState, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> list[float]:
-    """Set weights and optimiser from a state; return the recent losses.
+def read_state(
+    state: LocalState, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, mean: RunningMean
+) -> list[float]:
+    """Set weights, optimiser and running mean from a state; return the recent losses.
 
     Raises:
         InvalidInput: the state holds other parameters than this run trains.
@@ -70,7 +75,10 @@ def read_state(state: LocalState, parameters: Mapping[str, Tensor], optimizer: t
         for name, parameter in parameters.items():
             parameter.copy_(weights[name])
     numbers = json.loads((state.folder / NUMBERS).read_text())
-    join_state(optimizer, load_file(state.folder / MOMENTS), numbers["optimizer"])
+    moments = load_file(state.folder / MOMENTS)
+    mean.join(moments)
+    own = {name: tensor for name, tensor in moments.items() if not name.startswith(MEAN_PREFIX)}
+    join_state(optimizer, own, numbers["optimizer"])
     return [float(loss) for loss in numbers["losses"]]
 
 

@@ -14,6 +14,7 @@ import torch
 from atelier_contract.settings import Settings
 from atelier_trainer.errors import OutOfMemory
 from atelier_trainer.learn.checkpoints import CheckpointWriter
+from atelier_trainer.learn.ema import RunningMean
 from atelier_trainer.learn.execution import Execution, apply_execution, choose_device, plan_execution
 from atelier_trainer.learn.families.registry import check_trainable
 from atelier_trainer.learn.following import IdleKeeper
@@ -21,7 +22,8 @@ from atelier_trainer.learn.gradients import describe_shortage
 from atelier_trainer.learn.keeping import Keeper
 from atelier_trainer.learn.loop import Course, Ending, Flag, run_steps
 from atelier_trainer.learn.losses import LossWindow
-from atelier_trainer.learn.optimizer import build_optimizer
+from atelier_trainer.learn.metadata import describe_dataset
+from atelier_trainer.learn.optimizer import build_optimizer, check_optimizer
 from atelier_trainer.learn.pausing import Interrupted, build_pause
 from atelier_trainer.learn.preparation import prepare
 from atelier_trainer.learn.progress import Progress
@@ -91,6 +93,7 @@ def _train_together(workspace: Workspace, partners: _Partners, device: torch.dev
     if flag == Flag.STOP and from_step == 0:
         return Outcome(0, 0, complete=True, stopped_early=True, interrupted=False, exact=True)
     require_same(ranks, workspace)
+    check_optimizer(settings, device)
     execution = plan_execution(device, settings, workspace.execution, resumes=workspace.state is not None)
     apply_execution(execution.manifest)
     progress = _build_progress(workspace, settings, execution, partners.reporter, partners.clock)
@@ -135,10 +138,11 @@ def _prepare_course(workspace: Workspace, partners: _Partners, execution: Execut
     prepared = prepare(workspace, partners.recorder, execution, progress, pause)
     settings, method = prepared.run.settings, prepared.method
     optimizer = build_optimizer(method.rate_groups(), settings)
-    if workspace.state is not None:
-        progress.losses = LossWindow(read_state(workspace.state, method.named_parameters(), optimizer))
-    elif workspace.start_from:
+    if workspace.state is None and workspace.start_from:
         load_models(workspace.start_from, method)
+    mean = RunningMean(method.flat_parameters(), settings.ema_decay)
+    if workspace.state is not None:
+        progress.losses = LossWindow(read_state(workspace.state, method.named_parameters(), optimizer, mean))
     for flat in method.flat_parameters():
         flat.refresh()
     writer = CheckpointWriter(
@@ -150,10 +154,12 @@ def _prepare_course(workspace: Workspace, partners: _Partners, execution: Execut
         prompts=prepared.run.prompts,
         measured=prepared.measured,
         is_held_out=bool(prepared.run.held_out),
+        dataset=describe_dataset(prepared.batches.texts.pictures, prepared.batches.plan),
     )
     keeper = Keeper(
         writer=writer,
         optimizer=optimizer,
+        mean=mean,
         gradients=prepared.gradients,
         execution=execution,
         recorder=partners.recorder,
@@ -170,6 +176,7 @@ def _prepare_course(workspace: Workspace, partners: _Partners, execution: Execut
         settings=settings,
         batches=prepared.batches,
         stepper=Stepper(prepared.gradients, optimizer, settings.max_grad_norm, partners.ranks),
+        mean=mean,
         keeper=keeps,
         progress=progress,
         control=partners.control,
