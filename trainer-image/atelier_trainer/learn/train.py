@@ -16,7 +16,6 @@ from atelier_trainer.errors import OutOfMemory
 from atelier_trainer.learn.checkpoints import CheckpointWriter
 from atelier_trainer.learn.ema import RunningMean
 from atelier_trainer.learn.execution import Execution, apply_execution, choose_device, plan_execution
-from atelier_trainer.learn.families.registry import check_trainable
 from atelier_trainer.learn.following import IdleKeeper
 from atelier_trainer.learn.gradients import describe_shortage
 from atelier_trainer.learn.keeping import Keeper
@@ -78,7 +77,6 @@ def train(workspace: Workspace, recorder: Recorder, reporter: Reporter, control:
         Diverged: the loss is no longer sane; nothing bad was saved.
         PeerLost: another process of the run is gone.
     """
-    check_trainable(workspace.input.base_model.architecture)
     device = choose_device()
     with joined_ranks(workspace.place, device) as ranks:
         return _train_together(workspace, _Partners(recorder, reporter, control, clock, ranks), device)

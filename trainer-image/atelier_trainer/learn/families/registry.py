@@ -1,4 +1,4 @@
-"""Which families this release trains."""
+"""How a base model of any family is loaded."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from pathlib import Path
 
 import torch
 
-from atelier_contract.architectures import FACTS, Architecture
+from atelier_contract.architectures import Architecture
 from atelier_contract.tuning import Quantization
-from atelier_trainer.errors import InvalidInput
 from atelier_trainer.learn.families.base import Family
 from atelier_trainer.learn.families.flux import Flux1
 from atelier_trainer.learn.families.stable_diffusion_1 import StableDiffusion1
@@ -21,20 +20,6 @@ FAMILIES: dict[Architecture, Load] = {
     Architecture.STABLE_DIFFUSION_XL: StableDiffusionXL,
     Architecture.FLUX_1: Flux1,
 }
-
-
-def check_trainable(architecture: Architecture) -> None:
-    """Refuse a family that this release does not train.
-
-    Raises:
-        InvalidInput: no such family here yet.
-    """
-    if architecture not in FAMILIES:
-        trained = ", ".join(FACTS[known].title for known in FAMILIES)
-        raise InvalidInput(
-            f"this release does not train {FACTS[architecture].title} models: "
-            f"set spec.baseModel to a base of a family it trains ({trained})"
-        )
 
 
 def load_family(
@@ -49,8 +34,6 @@ def load_family(
     """Load a base model; its denoiser goes on loading in the background.
 
     Raises:
-        InvalidInput: this release does not train the family.
         BaseModelUnusable: the folder does not hold such a model.
     """
-    check_trainable(architecture)
     return FAMILIES[architecture](folder, device, denoiser_dtype, layout, quantization)
