@@ -16,10 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from atelier_trainer.learn.optimizer import build_optimizer
-from atelier_trainer.learn.state import read_state
 from atelier_trainer.learn.tensor_files import write_tensors
-from atelier_trainer.records import LocalState
 from learning import BASE_MODEL
 from learning_results import Finished, build_on, load_family, predict
 
@@ -58,9 +55,10 @@ def answer_as_trained(run: Finished) -> tuple[Tensor, Tensor]:
     """Return the text states and the denoiser's answer of the training's own model with its float32 masters."""
     family = load_family()
     method = build_on(family, run.settings)
-    folder, manifest = run.recorder.states[run.settings.steps]
-    optimizer = build_optimizer(method.rate_groups(), run.settings)
-    read_state(LocalState(folder, manifest), method.named_parameters(), optimizer)
+    masters = run.weights()
+    with torch.no_grad():
+        for name, view in method.named_parameters().items():
+            view.copy_(masters[name])
     method.set_training(on=False)
     text = method.rewrite(TEXTS[run.workspace.input.type])
     with torch.no_grad():
@@ -77,8 +75,10 @@ def distance(one: Tensor, other: Tensor) -> float:
 def test_a_checkpoint_does_elsewhere_what_it_did_in_training(
     name: str, request: pytest.FixtureRequest, elsewhere: dict[int, dict[str, Tensor]]
 ) -> None:
-    """In a fresh process text encoder and denoiser answer as the float32 masters do; the second run adapts the text
-    encoder and convolutions too, the third is an embedding of three vectors."""
+    """In a fresh process text encoder and denoiser answer as the float32 masters do.
+
+    The second run adapts the text encoder and convolutions too, the third is an embedding of three vectors.
+    """
     finished: Finished = request.getfixturevalue(name)
     states, answer = answer_as_trained(finished)
     read = elsewhere[id(finished)]

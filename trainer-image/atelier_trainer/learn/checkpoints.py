@@ -7,7 +7,7 @@ has pictures and losses, but no file, and cannot be selected.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from atelier_contract.inputs import TrainingInput
@@ -38,7 +38,7 @@ class CheckpointWriter:
     measured: Sequence[Measured]
     is_held_out: bool
     """Whether what is measured was kept out of training."""
-    dataset: DatasetFacts = field(default_factory=lambda: DatasetFacts((), (), 0))
+    dataset: DatasetFacts
     """What the files say of the pictures, where more than the minimum is asked."""
 
     def write(self, folder: Path, step: int, pause: Pause) -> CheckpointManifest:

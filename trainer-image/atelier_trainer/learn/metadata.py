@@ -19,9 +19,12 @@ from dataclasses import dataclass
 from atelier_contract.architectures import Architecture
 from atelier_contract.inputs import TrainingInput
 from atelier_contract.settings import Settings
+from atelier_trainer.learn.batches import BatchPlan
+from atelier_trainer.learn.buckets import Shape
 from atelier_trainer.learn.families.base import Family
 from atelier_trainer.learn.methods.base import ModelTensors
 from atelier_trainer.learn.tensor_files import digest_tensors
+from atelier_trainer.records import Picture
 
 KOHYA_BASES = {
     Architecture.STABLE_DIFFUSION_1: "sd_v1",
@@ -51,10 +54,15 @@ class DatasetFacts:
     """What the levels above minimal say of the pictures."""
 
     captions: Sequence[str]
-    """Of the training pictures, one each; empty where there is none."""
-    shapes: Sequence[tuple[int, int]]
-    """Width and height in pixels at which each is trained."""
+    """Of the training pictures, the first of each; empty where there is none."""
+    shapes: Sequence[Shape]
+    """At which each is trained."""
     steps_per_epoch: int
+
+
+def describe_dataset(pictures: Sequence[Picture], plan: BatchPlan) -> DatasetFacts:
+    """Return the facts of a run's training pictures, in the order in which they were planned."""
+    return DatasetFacts([picture.caption or "" for picture in pictures], plan.shapes, plan.steps_per_epoch)
 
 
 def build_metadata(
