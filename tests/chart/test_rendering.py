@@ -12,7 +12,6 @@ import pytest
 import yaml
 
 from atelier_contract import dataset, names, template, training_job
-from atelier_contract.template import TrainingTemplateSpec
 from atelier_operator.edges.cluster import API_CALLS
 from atelier_operator.plan.restricted import require_restricted
 from atelier_operator.settings import read_settings
@@ -272,26 +271,3 @@ def test_definitions_are_printed_as_generated() -> None:
     generated = [yaml.safe_load(path.read_text()) for path in sorted((CHART.parents[1] / "crds").glob("*.yaml"))]
     assert rendered == {one["metadata"]["name"]: one for one in generated}
     assert {one["metadata"]["annotations"]["helm.sh/resource-policy"] for one in generated} == {"keep"}
-
-
-def test_templates_are_valid_and_say_where_their_numbers_come_from() -> None:
-    """Each of the four templates has the contract's shape, and each recipe a description."""
-    found = {
-        one["metadata"]["name"]: TrainingTemplateSpec.model_validate(one["spec"])
-        for one in pick(render(), template.KIND)
-    }
-    assert set(found) == {"style", "character", "object", "product"}
-    for spec in found.values():
-        assert {recipe.architecture for recipe in spec.recipes} == set(training_job.FACTS)
-        for recipe in spec.recipes:
-            assert recipe.description
-            assert recipe.learning_rate is not None
-            assert recipe.steps is not None
-            assert (recipe.embedding is not None) == (recipe.type == "Embedding")
-            assert (recipe.concept_model is not None) == (recipe.type == "ConceptModel")
-
-
-def test_no_embedding_is_advised_for_products() -> None:
-    """An embedding cannot hold a label or a logo, so `product` has no recipe for one."""
-    (product,) = pick(render(), template.KIND, "product")
-    assert {recipe["type"] for recipe in product["spec"]["recipes"]} == {"ConceptModel"}
