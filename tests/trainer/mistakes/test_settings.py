@@ -63,6 +63,16 @@ REFUSED: dict[str, tuple[dict[str, Any], str, tuple[str, ...]]] = {
         ("conceptModel.targets attentionMlpConv", "no convolutions", "set attentionMlp"),
     ),
     "snr-gamma-on-flux": ({"snrGamma": 5}, FLUX, ("tuning.snrGamma does not apply to FLUX.1", "leave it out")),
+    "noise-offset-on-flux": (
+        {"noiseOffset": 0.05, "snrGamma": 0},
+        FLUX,
+        ("tuning.noiseOffset does not apply to FLUX.1", "leave it out"),
+    ),
+    "negative-prompt-on-flux": (
+        {"validation": {"negativePrompt": "ugly"}, "snrGamma": 0},
+        FLUX,
+        ("validation.negativePrompt does not apply to FLUX.1", "leave it out"),
+    ),
     "rate-typed-for-prodigy": (
         {"learningRate": 1.0},
         "StableDiffusion1",

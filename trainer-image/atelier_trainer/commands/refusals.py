@@ -87,6 +87,13 @@ def _find_flux_faults(settings: Settings) -> Iterator[str]:
         yield f"conceptModel.targets attentionMlpConv: {title} has no convolutions, set attentionMlp"
     if settings.snr_gamma > 0:
         yield f"tuning.snrGamma does not apply to {title}, whose loss weighs all noise levels alike: leave it out"
+    if settings.noise_offset > 0:
+        yield (
+            f"tuning.noiseOffset does not apply to {title}, which begins its pictures at pure noise and needs no help "
+            "with dark and bright ones: leave it out"
+        )
+    if settings.validation.negative_prompt:
+        yield f"validation.negativePrompt does not apply to {title}, which is not guided away from texts: leave it out"
 
 
 def _find_rate_faults(settings: Settings) -> Iterator[str]:
