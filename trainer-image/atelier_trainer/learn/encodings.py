@@ -89,6 +89,8 @@ class EncodingKeys:
     """Digest of everything but the picture that decides latents."""
     texts: str
     """Digest of everything but the text that decides conditions."""
+    model: str
+    """Digest of the whole base model and its circumstances."""
 
     def of_latents(self, sha256: str, shape: tuple[int, int], *, flip: bool) -> str:
         """Return the key of a picture's latents: its file, the shape it is cropped to, its side, and the encoder."""
@@ -99,8 +101,8 @@ class EncodingKeys:
         return _digest(self.texts, text)
 
     def of_drawing(self, *place: str | int) -> str:
-        """Return the key of a picture that the base model draws."""
-        return _digest(self.pictures, self.texts, "drawing", *map(str, place))
+        """Return the key of a picture that the base model draws, by what is asked of it."""
+        return _digest(self.model, "drawing", *map(str, place))
 
 
 def build_keys(files: Mapping[str, str], whole_digest: str, *circumstances: str | int) -> EncodingKeys:
@@ -115,7 +117,7 @@ def build_keys(files: Mapping[str, str], whole_digest: str, *circumstances: str 
     told = [PIPELINE, *map(str, circumstances)]
     pictures = _digest_parts(files, PICTURE_PARTS) or whole_digest
     texts = _digest_parts(files, TEXT_PARTS) or whole_digest
-    return EncodingKeys(_digest(*told, pictures), _digest(*told, texts))
+    return EncodingKeys(*(_digest(*told, part) for part in (pictures, texts, whole_digest)))
 
 
 def _digest_parts(files: Mapping[str, str], parts: Collection[str]) -> str:

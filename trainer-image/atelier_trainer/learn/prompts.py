@@ -61,7 +61,7 @@ class PromptEncoder:
         try:
             for text in missing:
                 pause()
-                self._cache.write("texts", self._key(text), write_conditions(self._encode(text)))
+                self._cache.write("texts", self._key(text), write_conditions(self._read(text)))
         finally:
             self._cache.flush()
         return True
