@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import types
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from atelier_contract.exit_codes import ExitCode
+from atelier_contract.inputs import StartFromInput
 from atelier_contract.layout import RunLayout
 from atelier_contract.manifests import FinalManifest
+from atelier_contract.roles import Role
 from atelier_trainer.edges.documents import read_document
+from atelier_trainer.records import Workspace
+from fake_learning import FakeOutcome, learn
 from finalizing_pod import choose, collect, finish, publish, published_keys
-from learning import PIVOTAL
-from trainer_pod import Tenant
+from learning import PIVOTAL, build_settings
+from trainer_pod import UPLOAD, Tenant, put_teapots
 
 
 @pytest.fixture
@@ -70,3 +77,27 @@ def test_deleting_takes_both_files(volume_tenant: Tenant, pivotal_run: RunLayout
     assert published_keys(volume_tenant) == published
     final = read_document(volume_tenant.store, pivotal_run.final, FinalManifest)
     assert [model.step for model in final.published] == [4]
+
+
+@pytest.mark.usefixtures("fake_learn")
+def test_a_run_starts_from_both_files(
+    volume_tenant: Tenant, fake_learn: types.ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a checkpoint with two files both are fetched, the concept model first, and its digest is the run's."""
+    revision = put_teapots(volume_tenant)
+    settings = build_settings(steps=4, everySteps=4, conceptModel={"embedding": PIVOTAL})
+    asked = volume_tenant.training_input(revision, UPLOAD, settings=settings)
+    volume_tenant.pod().run(Role.TRAIN, asked.model_copy(update={"job": "older"}))
+    seen: list[Workspace] = []
+
+    def note(workspace: Workspace, *partners: Any) -> FakeOutcome:
+        seen.append(workspace)
+        return learn(workspace, *partners)
+
+    monkeypatch.setattr(fake_learn, "train", note)
+    start = StartFromInput(job="older", checkpoint="step-000004")
+    ending = volume_tenant.pod().run(Role.TRAIN, asked.model_copy(update={"start_from": start}))
+    assert ending.exit_code == ExitCode.DONE, ending.report.message
+    (workspace,) = seen
+    assert [path.read_bytes() for path in workspace.start_from] == [b"weights of step 4", b"rows of step 4"]
+    assert workspace.start_from_sha256 == hashlib.sha256(b"weights of step 4").hexdigest()
