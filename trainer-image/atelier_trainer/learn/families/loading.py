@@ -74,6 +74,8 @@ class DiffusersFolder:
         config = self.read_config(name)
         if config.get("_class_name") != kind.__name__:
             raise ValueError(f"{name}/config.json says {config.get('_class_name')} instead of {kind.__name__}")
+        if device.type == "cuda" and device.index is None:  # the current one, which another thread would not know
+            device = torch.device("cuda", torch.cuda.current_device())
         with torch.device("meta"):
             model: nn.Module = kind.from_config(config)
         return PendingModel(
