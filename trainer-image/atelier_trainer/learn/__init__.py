@@ -4,3 +4,8 @@ In: a `records.Workspace`. Out: folders with manifests, handed to a `Recorder`, 
 `Reporter`. This is the only room that imports torch; it may not know the network, the store, the environment or
 `edges/`. Begin reading at `loop`, which is the whole of training on one page; `train` sets the table for it.
 """
+
+import logging
+
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+"""peft imports it wherever it is installed, and then it warns in every pod's log of a kernel that nobody asked for."""
