@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,27 @@ NARROW = Shape(
     vocabulary=1024,
 )
 """As many layers as the real one and hardly any arithmetic: the host's work is left, which bounds a fast GPU."""
+NARROW_XL = replace(
+    NARROW,
+    name="narrow-xl",
+    architecture=Architecture.STABLE_DIFFUSION_XL,
+    denoiser={
+        **UNET_XL,
+        "block_out_channels": (16, 32, 64),
+        "norm_num_groups": 8,
+        "attention_head_dim": (1, 2, 4),
+        "addition_time_embed_dim": 8,
+        "projection_class_embeddings_input_dim": 6 * 8 + 1280,
+    },
+    text_layers=2,
+)
+NARROW_FLUX = replace(
+    NARROW,
+    name="narrow-flux",
+    architecture=Architecture.FLUX_1,
+    denoiser={**FLUX_DEV, "attention_head_dim": 16, "num_attention_heads": 2, "axes_dims_rope": (4, 6, 6)},
+)
+"""The other families at their real depth: operations of a step do not depend on widths."""
 REAL = {
     shape.architecture: shape
     for shape in (

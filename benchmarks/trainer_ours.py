@@ -17,11 +17,12 @@ from trainer_pace import Finished, Pace, Task
 from atelier_contract.inputs import TrainingInput
 from atelier_contract.manifests import CheckpointManifest, ExecutionManifest, RunManifest, StateManifest
 from atelier_contract.progress import Phase, ProgressReport
+from atelier_trainer.learn.execution import choose_device, plan_execution
 from atelier_trainer.learn.train import train
 from atelier_trainer.records import Picture, Workspace
 
-STEPS = 100_000
-"""More than are ever measured: the run is ended by a stop."""
+STEPS = 2_000
+"""Of a run; more than are ever measured: it is ended by a stop."""
 
 
 @dataclass
@@ -32,6 +33,7 @@ class PacedStore:
     file: Path = Path()
     step: int = -1
     is_training: bool = field(default=False)
+    roof_images_per_second: float | None = None
 
     def record_run(self, run: RunManifest) -> None:
         """Keep nothing."""
@@ -52,7 +54,9 @@ class PacedStore:
         """Wait for nothing."""
 
     def report(self, progress: ProgressReport) -> None:
-        """Tell nobody."""
+        """Keep what the device could do, as the trainer found it out."""
+        if progress.matmul_share and progress.images_per_second:
+            self.roof_images_per_second = progress.images_per_second / progress.matmul_share
 
     def phase(self, phase: Phase) -> None:
         """Notice when steps begin."""
@@ -76,11 +80,14 @@ def run_ours(task: Task, pace: Pace) -> Finished:
     train(build_workspace(task), store, store, store, time.monotonic)
     if store.step != pace.steps:
         raise RuntimeError(f"the control was asked {pace.steps} times, but the run is at step {store.step}")
-    return Finished(pace.steps, store.file, count_parameters(store.file))
+    return Finished(pace.steps, store.file, count_parameters(store.file), store.roof_images_per_second)
 
 
 def build_workspace(task: Task) -> Workspace:
-    """Return the workspace of a task: settings as the peers', no warm-up, no weighting of losses."""
+    """Return the workspace of a task: settings as the peers', no warm-up, no weighting of losses.
+
+    Threads and compile mode are told as a resumed run's are, by the record of an earlier attempt.
+    """
     told = {
         "store": {"kind": "Volume", "namespace": "bench", "clusterUid": "none", "namespaceUid": "none"},
         "job": "trainer",
@@ -94,8 +101,14 @@ def build_workspace(task: Task) -> Workspace:
         "baseModel": {"architecture": task.architecture.value, "source": {"storage": {"path": "random"}}},
         "settings": build_settings(task),
     }
+    asked = TrainingInput.model_validate(told)
+    execution = None
+    if task.compile_mode is not None:
+        chosen = plan_execution(choose_device(), asked.settings, None, resumes=False).manifest
+        execution = chosen.model_copy(update={"threads": task.threads, "compile_mode": task.compile_mode})
     return Workspace(
-        input=TrainingInput.model_validate(told),
+        input=asked,
+        execution=execution,
         attempt="benchmark",
         pictures=tuple(Picture(picture.path, picture.sha256, picture.caption) for picture in task.pictures),
         base_model=task.base_model,

@@ -15,6 +15,7 @@ from typing import Literal
 
 import torch
 from counting import OperationCounter
+from torch.profiler import ProfilerActivity, profile
 
 from atelier_contract.architectures import Architecture
 from atelier_contract.dataset import ModelType
@@ -55,8 +56,8 @@ class Task:
     seed: int
     scratch: Path
     """An empty folder of this side's own."""
-    compile_mode: str = "eager"
-    """Of our side; the peers' is never compiled."""
+    compile_mode: str | None = "eager"
+    """Of our side; None: what the trainer itself chooses. The peers' steps are never compiled."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ class Ready:
 
     seconds: float
     """From the start, everything included."""
+    steps: int
+    """The warm steps."""
     threads: int
 
 
@@ -87,6 +90,13 @@ class Counted:
 
 
 @dataclass(frozen=True)
+class Profiled:
+    """A side has taken one step, and so often its host called the device's driver to start work."""
+
+    launches: int
+
+
+@dataclass(frozen=True)
 class Finished:
     """A side is done."""
 
@@ -94,9 +104,15 @@ class Finished:
     file: Path
     """What it learned, as its own tool writes it."""
     trained_parameters: int
+    roof_images_per_second: float | None = None
+    """What a device could do that only multiplied matrices; None: the side does not tell."""
 
 
-Command = tuple[Literal["run"], int] | tuple[Literal["count"], int] | tuple[Literal["finish"], int]
+What = Literal["run", "count", "profile", "finish"]
+Command = tuple[What, int]
+"""What to do, for how many steps."""
+LAUNCHES = ("LaunchKernel", "GraphLaunch", "MemcpyAsync", "MemsetAsync")
+"""Parts of the CUDA runtime's and driver's names of calls that start something on the device."""
 
 
 @dataclass
@@ -115,6 +131,7 @@ class Pace:
         self._until = self.warm_steps
         self._since, self._processor_since = time.perf_counter(), time.process_time()
         self._counter: OperationCounter | None = None
+        self._profiler: profile | None = None
 
     def pass_step(self) -> None:
         """Go on at once where more steps are due; else tell what was measured and wait for the next command."""
@@ -129,11 +146,15 @@ class Pace:
     def _answer(self) -> None:
         seconds = time.perf_counter() - self._since
         if self.steps == self.warm_steps:
-            self.connection.send(Ready(seconds, torch.get_num_threads()))
+            self.connection.send(Ready(seconds, self.steps, torch.get_num_threads()))
         elif self._counter is not None:
             self._counter.__exit__(None, None, None)
             self.connection.send(Counted(dict(self._counter.counts)))
             self._counter = None
+        elif self._profiler is not None:
+            self._profiler.stop()
+            self.connection.send(Profiled(count_launches(self._profiler)))
+            self._profiler = None
         else:
             self.connection.send(Stretch(seconds, time.process_time() - self._processor_since, read_peak_mib()))
 
@@ -144,7 +165,16 @@ class Pace:
         if what == "count":
             self._counter = OperationCounter()
             self._counter.__enter__()
+        if what == "profile":
+            self._profiler = profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA])
+            self._profiler.start()
         self._since, self._processor_since = time.perf_counter(), time.process_time()
+
+
+def count_launches(profiler: profile) -> int:
+    """Return how often the host started work on the device."""
+    names = [event.key for event in profiler.key_averages() for _ in range(event.count)]
+    return sum(name.startswith("cu") and any(launch in name for launch in LAUNCHES) for name in names)
 
 
 def read_peak_mib() -> float:

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from trainer_pace import Counted, Finished, Pace, Ready, Stretch, Task
+from trainer_pace import Counted, Finished, Pace, Profiled, Ready, Stretch, Task
 
 SideName = Literal["ours", "lora example", "inversion example", "peft loop"]
 FINISH_SECONDS = 300.0
@@ -33,6 +33,8 @@ class Measured:
     stretches: list[Stretch] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     """A step's, by stretch."""
+    processor_seconds: list[float] = field(default_factory=list)
+    """A step's, by stretch: what is left of them where other programs take part of the machine."""
 
     @property
     def peak_mib(self) -> float:
@@ -50,6 +52,8 @@ class Side:
         self._process.start()
         theirs.close()
         self.name = name
+        self.steps = task.warm_steps
+        """Taken so far."""
         self.ready: Ready | None = None
 
     def wait_until_ready(self) -> None:
@@ -59,12 +63,20 @@ class Side:
     def run(self, steps: int) -> Stretch:
         """Let it take some steps."""
         self._connection.send(("run", steps))
+        self.steps += steps
         return self._receive(Stretch)
 
     def count(self) -> dict[str, int]:
         """Let it take one step and return the operations."""
         self._connection.send(("count", 1))
+        self.steps += 1
         return self._receive(Counted).operations
+
+    def profile(self) -> int:
+        """Let it take one step and return how often its host started work on the device."""
+        self._connection.send(("profile", 1))
+        self.steps += 1
+        return self._receive(Profiled).launches
 
     def finish(self) -> Finished:
         """Let it write what it learned and end."""
@@ -120,14 +132,15 @@ def open_sides(tasks: Mapping[str, tuple[SideName, Task]]) -> Iterator[dict[str,
         yield sides
 
 
-def take_turns(sides: Mapping[str, Side], turns: int, steps: Mapping[str, int]) -> dict[str, Measured]:
+def take_turns(sides: Mapping[str, Side], turns: int, steps: int) -> dict[str, Measured]:
     """Let sides train in turns and return what was measured."""
     measured = {key: Measured(side.ready) for key, side in sides.items() if side.ready}
     for turn in range(turns):
         for key in order_turn(list(sides), turn):
-            stretch = sides[key].run(steps[key])
+            stretch = sides[key].run(steps)
             measured[key].stretches.append(stretch)
-            measured[key].seconds.append(stretch.seconds / steps[key])
+            measured[key].seconds.append(stretch.seconds / steps)
+            measured[key].processor_seconds.append(stretch.processor_seconds / steps)
     return measured
 
 
