@@ -87,6 +87,8 @@ class CheckpointManifest(Document):
     """At step 0 only."""
     loss_name: Literal["heldOutLoss", "probeLoss"] = "heldOutLoss"
     """probeLoss: no pictures were held out, so it was measured on training pictures."""
+    training_loss: float | None = None
+    """Mean over the recent steps, with the run's own weights and draws: comparable within a run only."""
     similarity: float | None = None
     """Mean cosine of the samples to the nearest held-out pictures, by the image encoder that was given."""
     near_copies: int | None = None
@@ -175,6 +177,9 @@ class ExecutionManifest(Document):
     layout: str
     """contiguous or channels_last."""
     compile_mode: str
+    """eager, compiled, captured, or captured compiled."""
+    recomputes: bool = False
+    """Whether activations are recomputed in the backward pass, because they do not fit."""
     optimizer_kernel: str
     versions: dict[str, str]
 

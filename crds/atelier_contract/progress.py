@@ -44,6 +44,9 @@ class ProgressReport(Document):
     loss: float | None = None
     """Mean training loss over the last 50 steps, unweighted by anything but snrGamma."""
     images_per_second: float | None = None
+    matmul_share: float | None = None
+    """Part of the device's speed at plain matrix products that training reaches, 0 to 1; counted without what is
+    computed twice to save memory."""
     remaining_seconds: int | None = None
     exact: bool = True
     """False: this attempt could not repeat how the first one computed; the reason is among the warnings."""

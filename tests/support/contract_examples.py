@@ -161,6 +161,7 @@ def _a_checkpoint() -> manifests.CheckpointManifest:
         files=[manifests.ModelFile(name="concept-model.safetensors", bytes=3_407_872, sha256=SHA, role="ConceptModel")],
         samples=[manifests.SampleFile(name="samples/0.png", bytes=4096, sha256=OTHER_SHA, prompt=0)],
         held_out_loss=0.12345,
+        training_loss=0.1187,
         similarity=0.71,
         near_copies=0,
     )

@@ -20,6 +20,7 @@ from atelier_trainer.learn.metadata import DatasetFacts, build_metadata
 from atelier_trainer.learn.methods.base import Method
 from atelier_trainer.learn.prompts import PromptEncoder
 from atelier_trainer.learn.sampling import draw_samples
+from atelier_trainer.learn.similarity import Comparison, Likeness
 from atelier_trainer.learn.tensor_files import write_tensors
 
 SAMPLES = "samples"
@@ -40,6 +41,8 @@ class CheckpointWriter:
     """Whether what is measured was kept out of training."""
     dataset: DatasetFacts
     """What the files say of the pictures, where more than the minimum is asked."""
+    comparison: Comparison | None = None
+    """What samples are compared with; None: no image encoder was given."""
 
     def write(self, folder: Path, step: int, pause: Pause) -> CheckpointManifest:
         """Write a step's checkpoint into a new folder and return its manifest.
@@ -52,7 +55,7 @@ class CheckpointWriter:
         files = [] if step == 0 else self._write_models(folder, step)
         loss = measure_loss(self.family, self.encoder.encode, self.measured, pause)
         empty = measure_loss(self.family, self.encoder.encode, self.measured, pause, text="") if step == 0 else None
-        samples = self._write_samples(folder, pause)
+        samples, likeness = self._write_samples(folder, pause)
         self.method.set_training(on=True)
         return CheckpointManifest(
             step=step,
@@ -64,6 +67,8 @@ class CheckpointWriter:
             held_out_loss=loss,
             empty_caption_loss=empty,
             loss_name="heldOutLoss" if self.is_held_out else "probeLoss",
+            similarity=likeness.similarity if likeness else None,
+            near_copies=likeness.near_copies if likeness else None,
         )
 
     def _write_models(self, folder: Path, step: int) -> list[ModelFile]:
@@ -75,7 +80,8 @@ class CheckpointWriter:
             files.append(ModelFile(role=model.role, **describe_file(folder, model.file_name)))
         return files
 
-    def _write_samples(self, folder: Path, pause: Pause) -> list[SampleFile]:
+    def _write_samples(self, folder: Path, pause: Pause) -> tuple[list[SampleFile], Likeness | None]:
+        """Draw and write the samples; say how near they come to pictures where that can be told."""
         drawn = draw_samples(
             self.family,
             self.encoder.encode,
@@ -89,4 +95,4 @@ class CheckpointWriter:
             name = f"{SAMPLES}/{index}.png"
             picture.save(folder / name)
             entries.append(SampleFile(prompt=index, **describe_file(folder, name)))
-        return entries
+        return entries, self.comparison.compare(drawn) if self.comparison else None

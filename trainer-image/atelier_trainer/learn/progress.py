@@ -12,6 +12,7 @@ from atelier_contract.inputs import TrainingInput
 from atelier_contract.manifests import CheckpointManifest
 from atelier_contract.progress import Phase, ProgressReport
 from atelier_trainer.learn.losses import LossWindow
+from atelier_trainer.learn.overfitting import explain_overfit
 from atelier_trainer.records import Clock, Reporter
 
 REPORT_SECONDS = 0.5
@@ -35,6 +36,8 @@ class Progress:
     losses: LossWindow
     steps_per_epoch: int = 1
     exact: bool = True
+    roof_images_per_second: float | None = None
+    """Pictures a second if every operation were part of one large matrix product; None: not measured."""
     warnings: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -44,7 +47,7 @@ class Progress:
         self._since = self._reported = self.clock()
         self._seconds: dict[str, float] = {}
         self._made = 0
-        self._baseline: CheckpointManifest | None = None
+        self._checkpoints: dict[int, CheckpointManifest] = {}
 
     def enter(self, phase: Phase) -> None:
         """Say that another phase begins."""
@@ -67,8 +70,7 @@ class Progress:
     def note_checkpoint(self, manifest: CheckpointManifest, *, is_new: bool = True) -> None:
         """Say that a checkpoint is made, or was there already."""
         self._made += is_new
-        if manifest.step == 0:
-            self._baseline = manifest
+        self._checkpoints[manifest.step] = manifest
         self._settle()
         self._warn_of_share()
 
@@ -77,6 +79,8 @@ class Progress:
         self._settle()
         self._reported = self._since
         losses = self.losses.read(self.step)
+        baseline = self._checkpoints.get(0)
+        known = [self._checkpoints[step] for step in sorted(self._checkpoints)]
         self.reporter.report(
             ProgressReport(
                 run_identity=self.told.run_identity,
@@ -88,11 +92,12 @@ class Progress:
                 epoch=self.step // self.steps_per_epoch,
                 loss=sum(losses) / len(losses) if losses else None,
                 images_per_second=self._images_per_second(),
+                matmul_share=self._matmul_share(),
                 remaining_seconds=self._remaining_seconds(),
                 exact=self.exact,
-                baseline_loss=self._baseline.held_out_loss if self._baseline else None,
-                empty_caption_loss=self._baseline.empty_caption_loss if self._baseline else None,
-                warnings=self.warnings,
+                baseline_loss=baseline.held_out_loss if baseline else None,
+                empty_caption_loss=baseline.empty_caption_loss if baseline else None,
+                warnings=[*self.warnings, *explain_overfit(known)],
             )
         )
 
@@ -109,6 +114,10 @@ class Progress:
     def _images_per_second(self) -> float | None:
         seconds = self._seconds_per_step()
         return round(self.batch_size / seconds, 3) if seconds else None
+
+    def _matmul_share(self) -> float | None:
+        reached, roof = self._images_per_second(), self.roof_images_per_second
+        return round(reached / roof, 4) if reached and roof else None
 
     def _remaining_seconds(self) -> int | None:
         per_step = self._seconds_per_step()
