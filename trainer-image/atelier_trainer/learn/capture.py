@@ -141,10 +141,10 @@ class CapturedSteps:
         graph = self._build_graph()
         before = [(tensor, tensor.detach().clone()) for tensor in self._list_state()]
         try:
-            graph.warm_up(work, WARM_UP_RUNS)
-        finally:
-            put_back(before)
-        try:
+            try:
+                graph.warm_up(work, WARM_UP_RUNS)
+            finally:
+                put_back(before)
             graph.record(work)
         except torch.OutOfMemoryError:
             raise

@@ -10,19 +10,27 @@ from __future__ import annotations
 import platform
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Literal
 
 import torch
 
 from atelier_contract.manifests import ExecutionManifest
 from atelier_contract.settings import Settings
+from atelier_trainer.learn.compilation import has_compiler
 
 CPU_THREADS = 1
 """On the CPU. A second thread gained 5 % on a quiet machine and lost 97 % beside other work (tiny base, 14 against 0.4
 steps a second): pods share cores, and threads that wait for each other spin. It is also one bit pattern everywhere."""
 LARGEST_CPU_MICRO_BATCH = 8
 """Pictures in one forward pass on the CPU: more bring no speed there."""
+OBEYED = ("threads", "micro_batch", "accumulation", "recomputes")
 LIBRARIES = ("torch", "diffusers", "transformers", "peft")
 OBEYED_ONLY_IF_EQUAL = ("device", "capability", "precision", "layout", "compile_mode", "optimizer_kernel", "versions")
+CompileMode = Literal["eager", "compiled", "captured", "captured compiled"]
+FEWEST_COMPILED_STEPS = {"cpu": 20_000, "cuda": 1_000}
+"""Of a run whose denoiser is compiled. On two CPU cores the whole denoiser took 370 s to compile and a step of a narrow
+one went from 47 to 32 ms, so that it pays from 20,000 steps on, and a run has to wait that long to leave. On a GPU the
+repeated blocks compile in about a minute, and a step is worth more."""
 
 
 @dataclass(frozen=True)
@@ -64,15 +72,21 @@ def plan_execution(
     if first is None:
         lost = ("execution.json of the first attempt is missing: exactness cannot be shown",) if resumes else ()
         return Execution(chosen, is_first=True, differences=lost)
-    obeyed = chosen.model_copy(
-        update={"threads": first.threads, "micro_batch": first.micro_batch, "accumulation": first.accumulation}
-    )
+    asked = {name: getattr(first, name) for name in OBEYED}
+    if can_compute(device, first.compile_mode):
+        asked["compile_mode"] = first.compile_mode
+    obeyed = chosen.model_copy(update=asked)
     differences = tuple(
         f"not exact: {name.replace('_', ' ')} was {getattr(first, name)}, now it is {getattr(obeyed, name)}"
         for name in OBEYED_ONLY_IF_EQUAL
         if getattr(first, name) != getattr(obeyed, name)
     )
     return Execution(obeyed, is_first=False, differences=differences)
+
+
+def can_compute(device: torch.device, mode: str) -> bool:
+    """Return whether steps can be computed in a mode here."""
+    return ("compiled" not in mode or has_compiler()) and ("captured" not in mode or device.type == "cuda")
 
 
 def apply_execution(manifest: ExecutionManifest) -> None:
@@ -84,7 +98,8 @@ def apply_execution(manifest: ExecutionManifest) -> None:
 
 def _choose(device: torch.device, settings: Settings) -> ExecutionManifest:
     is_gpu = device.type == "cuda"
-    micro_batch = settings.batch_size if is_gpu else min(settings.batch_size, LARGEST_CPU_MICRO_BATCH)
+    largest = settings.batch_size if is_gpu else LARGEST_CPU_MICRO_BATCH  # on a GPU memory decides, later
+    micro_batch = min(settings.micro_batch_size or largest, settings.batch_size)
     return ExecutionManifest(
         threads=CPU_THREADS,
         micro_batch=micro_batch,
@@ -93,10 +108,17 @@ def _choose(device: torch.device, settings: Settings) -> ExecutionManifest:
         capability=_read_capability(device),
         precision=str(choose_precision(device, settings)).removeprefix("torch."),
         layout="channels_last" if is_gpu else "contiguous",
-        compile_mode="eager",
+        compile_mode=_choose_mode(device, settings),
         optimizer_kernel="fused",
         versions={"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
     )
+
+
+def _choose_mode(device: torch.device, settings: Settings) -> CompileMode:
+    is_gpu = device.type == "cuda"
+    if settings.steps >= FEWEST_COMPILED_STEPS["cuda" if is_gpu else "cpu"] and has_compiler():
+        return "captured compiled" if is_gpu else "compiled"
+    return "captured" if is_gpu else "eager"
 
 
 def _read_capability(device: torch.device) -> str:

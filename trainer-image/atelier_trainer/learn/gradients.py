@@ -7,9 +7,10 @@ depend on the item alone, so nothing else changes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,11 +18,14 @@ from torch import Tensor
 from atelier_contract.settings import Settings
 from atelier_trainer.errors import OutOfMemory
 from atelier_trainer.learn.assembly import Batch
+from atelier_trainer.learn.compilation import Compilation
 from atelier_trainer.learn.draws import Draws, seed_of
 from atelier_trainer.learn.families.base import Conditions, Family
 from atelier_trainer.learn.methods.base import Method
 from atelier_trainer.learn.objective import compute_loss
 from atelier_trainer.learn.prompts import PromptEncoder
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,8 @@ class GradientComputer:
     settings: Settings
     draws: Draws
     micro_batch: int
-    computing: Callable[[], AbstractContextManager[object]] = field(default=nullcontext)
-    """How the passes compute: compiled, where the execution says so."""
+    compilation: Compilation | None = None
+    """Compiled code for the passes; None: they run operation by operation."""
 
     def compute(self, batch: Batch, step: int, first: int = 0) -> Tensor:
         """Add a batch's gradients to the flat parameters, which have none before; return its loss, on the device.
@@ -61,6 +65,12 @@ class GradientComputer:
                 return self._accumulate(batch, step, first)
             except torch.OutOfMemoryError as error:
                 self.shrink(error)
+            except RuntimeError as error:  # whatever a compiler says; without it the same comes again, and goes on up
+                if self.compilation is None:
+                    raise
+                log.warning("the denoiser cannot be compiled, its steps are slower: %s", error)
+                self.compilation = None
+                self.forget()
 
     def shrink(self, error: torch.OutOfMemoryError) -> None:
         """Halve the micro-batch after a shortage, and forget what was computed.
@@ -71,9 +81,26 @@ class GradientComputer:
         if self.micro_batch == 1:
             raise OutOfMemory(describe_shortage(self.settings)) from error
         self.micro_batch = -(-self.micro_batch // 2)
+        self.forget()
+        torch.cuda.empty_cache()
+
+    def forget(self) -> None:
+        """Set all gradients to zero."""
         for flat in self.method.flat_parameters():
             flat.clear()
-        torch.cuda.empty_cache()
+
+    def rehearse(self, batch: Batch, step: int) -> None:
+        """Compute a batch's gradients in one pass, uncompiled, and forget them: nothing that training reads changes.
+
+        Raises:
+            torch.OutOfMemoryError: it does not fit.
+        """
+        try:
+            compute_loss(
+                self.family, self.method, batch, self.prompts.encode(batch.texts, step), self.settings
+            ).backward()
+        finally:
+            self.forget()
 
     def is_live(self, step: int) -> bool:
         """Return whether texts are encoded anew in a step, with gradients."""
@@ -96,7 +123,7 @@ class GradientComputer:
         return self._sum(losses)
 
     def _differentiate(self, part: Batch, conditions: Conditions) -> Tensor:
-        with self.computing():
+        with self.compilation.in_place() if self.compilation else nullcontext():
             loss = compute_loss(self.family, self.method, part, conditions, self.settings)
             loss.backward()
         for flat in self.method.flat_parameters():

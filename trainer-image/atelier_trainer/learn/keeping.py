@@ -17,9 +17,9 @@ from atelier_trainer.learn.checkpoints import CheckpointWriter
 from atelier_trainer.learn.ema import RunningMean
 from atelier_trainer.learn.execution import Execution
 from atelier_trainer.learn.families.base import Pause
-from atelier_trainer.learn.gradients import GradientComputer
 from atelier_trainer.learn.progress import Progress
 from atelier_trainer.learn.state import write_state
+from atelier_trainer.learn.stepping import Stepper
 from atelier_trainer.records import Clock, Recorder
 
 STATE_SECONDS = 300.0
@@ -33,7 +33,7 @@ class Keeper:
     writer: CheckpointWriter
     optimizer: torch.optim.Optimizer
     mean: RunningMean
-    gradients: GradientComputer
+    stepper: Stepper
     execution: Execution
     recorder: Recorder
     progress: Progress
@@ -47,7 +47,7 @@ class Keeper:
         """Start the clock of states."""
         self._state_step = self.progress.from_step
         self._state_time = self.clock()
-        self._micro_batch = self.execution.manifest.micro_batch
+        self._recorded = {name: getattr(self.execution.manifest, name) for name in self.stepper.describe()}
         self._is_settled = not self.execution.is_first
 
     def keep_due(self, step: int) -> None:
@@ -89,6 +89,8 @@ class Keeper:
         folder = self.scratch / "checkpoints" / name_checkpoint(step)
         with self.mean.in_place():
             manifest = self.writer.write(folder, step, self.pause)
+        losses = self.progress.losses.read(step)
+        manifest = manifest.model_copy(update={"training_loss": sum(losses) / len(losses) if losses else None})
         self.recorder.record_checkpoint(folder, manifest)
         self.kept_steps.add(step)
         self.progress.note_checkpoint(manifest)
@@ -100,13 +102,19 @@ class Keeper:
         It is done before a state is written, not at the start: only then is it known which micro-batch fits, and only a
         state makes it matter. Memory may run short later, in the first attempt too.
         """
-        size = self.gradients.micro_batch
-        if self._is_settled and size != self._micro_batch:
-            self.progress.exact = False
-            self.progress.warn(f"not exact: memory suffices for {size} pictures at a time, fewer than at first")
-        self._micro_batch = size
+        now = self.stepper.describe()
         if not self._is_settled:
-            accumulation = -(-self.writer.settings.batch_size // size)
-            fitting = {"micro_batch": size, "accumulation": accumulation}
+            accumulation = -(-self.writer.settings.batch_size // now["micro_batch"])
+            fitting = {**now, "accumulation": accumulation}
             self.recorder.record_execution(self.execution.manifest.model_copy(update=fitting))
-            self._is_settled = True
+        elif now["micro_batch"] != self._recorded["micro_batch"]:
+            self._lose_exactness(f"memory suffices for {now['micro_batch']} pictures at a time, fewer than at first")
+        elif now != self._recorded:
+            self._lose_exactness(
+                f"steps are {now['compile_mode']}, at first they were {self._recorded['compile_mode']}"
+            )
+        self._recorded, self._is_settled = now, True
+
+    def _lose_exactness(self, reason: str) -> None:
+        self.progress.exact = False
+        self.progress.warn(f"not exact: {reason}")

@@ -8,14 +8,16 @@ captured is done operation by operation, and both do the same.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from atelier_trainer.learn.assembly import Batch
 from atelier_trainer.learn.capture import CapturedSteps, CaptureFailed
+from atelier_trainer.learn.compilation import Compilation
 from atelier_trainer.learn.gradients import GradientComputer, Pass
 from atelier_trainer.learn.optimizer import clip_gradients, list_learning, take_step
 from atelier_trainer.learn.ranks import ALONE, Ranks
@@ -31,8 +33,21 @@ class Stepper:
     optimizer: torch.optim.Optimizer
     max_grad_norm: float
     ranks: Ranks = ALONE
+    recomputes: bool = False
+    """Whether activations are recomputed in the backward pass."""
     captured: CapturedSteps | None = None
     """Replays steps; None: each is computed operation by operation."""
+    substitute: Callable[[], Compilation] | None = None
+    """What steps that cannot be captured are compiled by; None: they are not."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return how steps are computed by now, in the words of execution.json."""
+        parts = ("captured" if self.captured else "", "compiled" if self.gradients.compilation else "")
+        return {
+            "micro_batch": self.gradients.micro_batch,
+            "compile_mode": " ".join(part for part in parts if part) or "eager",
+            "recomputes": self.recomputes,
+        }
 
     def take(self, batch: Batch, step: int, first: int = 0) -> Tensor:
         """Learn from a batch; return its loss over all processes, a scalar on the device.
@@ -94,8 +109,10 @@ class Stepper:
                 captured.drop()
                 self.gradients.shrink(error)
             except CaptureFailed as error:
-                log.warning("steps are computed operation by operation: %s", error)
                 self.captured = None
+                if self.substitute is not None and self.gradients.compilation is None:
+                    self.gradients.compilation = self.substitute()
+                log.warning("a step cannot be captured (%s): steps are %s", error, self.describe()["compile_mode"])
                 return None
 
     def _list_state(self) -> Iterator[Tensor]:

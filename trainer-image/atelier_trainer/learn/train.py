@@ -15,7 +15,9 @@ from atelier_contract.settings import Settings
 from atelier_trainer.errors import OutOfMemory
 from atelier_trainer.learn.checkpoints import CheckpointWriter
 from atelier_trainer.learn.ema import RunningMean
+from atelier_trainer.learn.engine import build_stepper
 from atelier_trainer.learn.execution import Execution, apply_execution, choose_device, plan_execution
+from atelier_trainer.learn.families.base import Pause
 from atelier_trainer.learn.following import IdleKeeper
 from atelier_trainer.learn.gradients import describe_shortage
 from atelier_trainer.learn.keeping import Keeper
@@ -24,11 +26,12 @@ from atelier_trainer.learn.losses import LossWindow
 from atelier_trainer.learn.metadata import describe_dataset
 from atelier_trainer.learn.optimizer import build_optimizer, check_optimizer
 from atelier_trainer.learn.pausing import Interrupted, build_pause
-from atelier_trainer.learn.preparation import prepare
+from atelier_trainer.learn.preparation import Prepared, prepare
 from atelier_trainer.learn.progress import Progress
 from atelier_trainer.learn.ranks import Ranks, joined_ranks, require_same
+from atelier_trainer.learn.run import choose_sides
+from atelier_trainer.learn.similarity import Comparison, build_comparison
 from atelier_trainer.learn.state import load_models, read_state
-from atelier_trainer.learn.stepping import Stepper
 from atelier_trainer.records import Clock, Control, Recorder, Reporter, Workspace
 
 
@@ -143,6 +146,8 @@ def _prepare_course(workspace: Workspace, partners: _Partners, execution: Execut
         progress.losses = LossWindow(read_state(workspace.state, method.named_parameters(), optimizer, mean))
     for flat in method.flat_parameters():
         flat.refresh()
+    method.set_training(on=True)
+    stepper = build_stepper(prepared, optimizer, execution, partners.ranks, progress)
     writer = CheckpointWriter(
         told=workspace.input,
         settings=settings,
@@ -152,13 +157,14 @@ def _prepare_course(workspace: Workspace, partners: _Partners, execution: Execut
         prompts=prepared.run.prompts,
         measured=prepared.measured,
         is_held_out=bool(prepared.run.held_out),
+        comparison=_build_comparison(workspace, prepared, pause) if partners.ranks.leads else None,
         dataset=describe_dataset(prepared.batches.texts.pictures, prepared.batches.plan),
     )
     keeper = Keeper(
         writer=writer,
         optimizer=optimizer,
         mean=mean,
-        gradients=prepared.gradients,
+        stepper=stepper,
         execution=execution,
         recorder=partners.recorder,
         progress=progress,
@@ -167,19 +173,27 @@ def _prepare_course(workspace: Workspace, partners: _Partners, execution: Execut
         scratch=workspace.scratch,
         kept_steps={checkpoint.manifest.step for checkpoint in workspace.checkpoints},
     )
-    method.set_training(on=True)
     progress.enter("Training")
     keeps = keeper if partners.ranks.leads else IdleKeeper()
     return Course(
         settings=settings,
         batches=prepared.batches,
-        stepper=Stepper(prepared.gradients, optimizer, settings.max_grad_norm, partners.ranks),
+        stepper=stepper,
         mean=mean,
         keeper=keeps,
         progress=progress,
         control=partners.control,
         ranks=partners.ranks,
     )
+
+
+def _build_comparison(workspace: Workspace, prepared: Prepared, pause: Pause) -> Comparison | None:
+    """Return what samples are compared with, if an image encoder was given."""
+    if workspace.image_encoder is None:
+        return None
+    sides = choose_sides(workspace.pictures, prepared.run.held_out)
+    held_out = sides.measured if prepared.run.held_out else []
+    return build_comparison(workspace.image_encoder, prepared.family.device, held_out, sides.training, pause)
 
 
 def _build_progress(
