@@ -1,0 +1,79 @@
+"""A real training as one of several processes, and what is measured of it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from torch import Tensor
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from atelier_trainer.learn.following import SilentRecorder, SilentReporter
+from atelier_trainer.learn.losses import LossWindow
+from atelier_trainer.learn.train import train
+from atelier_trainer.records import Picture, Place, Recorder
+from learning import FolderRecorder, ScriptedControl, build_settings, build_workspace
+
+NO_CLIPPING = 1e6
+
+
+@dataclass(frozen=True)
+class Case:
+    """A run to compare: what it trains on and how."""
+
+    name: str
+    base_model: Path
+    pictures: tuple[Picture, ...]
+    settings: dict[str, Any]
+
+
+@dataclass
+class Measured:
+    """What a process saw of a case."""
+
+    gradient: list[float] = field(default_factory=list)
+    """Of the first step, as the optimiser sees it, before any clipping."""
+    losses: list[float] = field(default_factory=list)
+    """Of every step."""
+
+
+def measure_cases(place: Place, pipe: Connection, scratch: Path, cases: tuple[Case, ...]) -> None:
+    """Train every case as one of several processes and send what was measured, by the case's name."""
+    torch.set_num_threads(1)
+    for case in cases:
+        rendezvous = f"{place.rendezvous}-{case.name}" if place.count > 1 else ""
+        own = scratch / f"{case.name}-{place.count}-{place.index}"
+        pipe.send((case.name, measure(replace(place, rendezvous=rendezvous), own, case)))
+        PartialState._reset_state()  # accelerate keeps one group a process, and the next case needs another
+
+
+def measure(place: Place, scratch: Path, case: Case) -> Measured:
+    """Train a case to its end."""
+    measured = Measured()
+    settings = build_settings(**case.settings, maxGradNorm=NO_CLIPPING)
+    workspace = build_workspace(scratch, settings, base_model=case.base_model, pictures=case.pictures, place=place)
+    recorder: Recorder = SilentRecorder() if place.index else FolderRecorder()
+
+    def keep_gradient(optimizer: torch.optim.Optimizer, _args: object, _kwargs: object) -> None:
+        if not measured.gradient:
+            flat = torch.cat([p.grad.flatten() for group in optimizer.param_groups for p in group["params"]])
+            measured.gradient = flat.tolist()
+
+    def keep_loss(window: LossWindow, loss: Tensor) -> None:
+        measured.losses.append(float(loss))
+        note(window, loss)
+
+    note = LossWindow.note
+    hook = register_optimizer_step_pre_hook(keep_gradient)
+    LossWindow.note = keep_loss  # type: ignore[method-assign] # in a process of its own
+    try:
+        train(workspace, recorder, SilentReporter(), ScriptedControl(), time.monotonic)
+    finally:
+        LossWindow.note = note  # type: ignore[method-assign]
+        hook.remove()
+    return measured
