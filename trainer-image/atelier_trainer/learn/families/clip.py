@@ -15,6 +15,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 from atelier_trainer.learn.families.base import Encoder
 from atelier_trainer.learn.families.codec import awake, freeze
 from atelier_trainer.learn.families.loading import DiffusersFolder
+from atelier_trainer.learn.transfers import move_to
 
 MARKS = 2
 """Start and end, which a text of any length has."""
@@ -62,7 +63,7 @@ def tokenize(encoder: Encoder, texts: Sequence[str], device: torch.device) -> Te
         truncation=True,
         return_tensors="pt",
     )
-    return torch.as_tensor(tokens.input_ids).to(device)
+    return move_to(device, tokens.input_ids)
 
 
 def count_tokens(encoder: Encoder, text: str) -> tuple[int, int]:

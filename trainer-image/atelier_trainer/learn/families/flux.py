@@ -37,6 +37,7 @@ from atelier_trainer.learn.families.loading import (
     silence_progress_bars,
     translate_refusals,
 )
+from atelier_trainer.learn.transfers import move_to
 
 CLIP, T5 = "text_encoder", "text_encoder_2"
 """Names of the encoders."""
@@ -115,7 +116,7 @@ class Flux1:
             list(texts), padding="max_length", max_length=self.text_tokens, truncation=True, return_tensors="pt"
         )
         with awake(encoder.model, self.device):
-            states = encoder.model(tokens.input_ids.to(self.device))[0]
+            states = encoder.model(move_to(self.device, tokens.input_ids))[0]
         return {TEXT: states, POOLED: read_pooled(self.encoders[CLIP], texts, self.device)}
 
     def count_tokens(self, text: str) -> tuple[int, int]:
