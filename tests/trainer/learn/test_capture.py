@@ -1,0 +1,183 @@
+"""Captured steps: capturing takes no step, replaying is the step, and what cannot be captured is computed plainly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from atelier_trainer.errors import OutOfMemory
+from atelier_trainer.learn.assembly import Batch
+from atelier_trainer.learn.capture import CapturedSteps, list_tensors
+from atelier_trainer.learn.draws import Draws
+from atelier_trainer.learn.gradients import GradientComputer, Pass
+from atelier_trainer.learn.optimizer import build_optimizer, set_rate
+from atelier_trainer.learn.prompts import PromptEncoder
+from atelier_trainer.learn.stepping import Stepper
+from learning import build_settings
+from learning_results import build_on, load_family
+
+
+class RecordedGraph:
+    """A graph for any device: it keeps the work and does it when replayed."""
+
+    def warm_up(self, work: Callable[[], None], runs: int) -> None:
+        for _ in range(runs):
+            work()
+
+    def record(self, work: Callable[[], None]) -> None:
+        self.work = work
+
+    def replay(self) -> None:
+        self.work()
+
+
+class RefusedGraph(RecordedGraph):
+    """A graph of a device that cannot record the work."""
+
+    def record(self, work: Callable[[], None]) -> None:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+
+class ScarceGraph(RecordedGraph):
+    """A graph of a device on which no pass of more than two pictures fits."""
+
+    def warm_up(self, work: Callable[[], None], runs: int) -> None:
+        closure = work.__closure__ or ()
+        passes = next(cell.cell_contents for cell in closure if isinstance(cell.cell_contents, list))
+        if len(passes[0].part.texts) > 2:
+            super().warm_up(work, 1)
+            raise torch.OutOfMemoryError("as CUDA says it")
+        super().warm_up(work, runs)
+
+
+def build_stepper(graph: type[RecordedGraph] | None) -> Stepper:
+    """Return a stepper on the tiny base, which captures with such graphs, or computes plainly."""
+    torch.manual_seed(0)
+    family, settings = load_family(), build_settings(warmupSteps=0)
+    method = build_on(family, settings)
+    gradients = GradientComputer(family, method, PromptEncoder(family, method), settings, Draws(7), micro_batch=4)
+    optimizer = build_optimizer(method.rate_groups(), settings)
+    stepper = Stepper(gradients, optimizer, settings.max_grad_norm)
+    if graph is not None:
+        stepper.captured = CapturedSteps(stepper.learn, stepper.list_state, graph, lambda step: None)
+    return stepper
+
+
+def draw_batch(step: int, side: int = 8, *, masked: bool = False) -> Batch:
+    """Return a batch of four; with masks it has another sum of them in every step."""
+    generator = torch.Generator().manual_seed(step)
+    batch = Batch(
+        latents=torch.randn(4, 4, side, side, generator=generator),
+        noise=torch.randn(4, 4, side, side, generator=generator),
+        timesteps=torch.randint(1000, (4,), generator=generator),
+        texts=["a star", "a TKXW teapot", "", f"a heart {step}"],
+        row_weights=torch.ones(4),
+        mask_total=4.0,
+    )
+    if not masked:
+        return batch
+    masks = torch.rand(4, 1, side, side, generator=generator)
+    return replace(batch, masks=masks, mask_total=float(masks.mean(dim=(1, 2, 3)).sum()))
+
+
+def take(stepper: Stepper, batches: list[Batch]) -> list[Tensor]:
+    """Take a step on each batch; return the losses."""
+    losses = []
+    for step, batch in enumerate(batches):
+        set_rate(stepper.optimizer, 1 / (step + 1), step)
+        losses.append(stepper.take(batch, step))
+    return losses
+
+
+def read_all(stepper: Stepper) -> list[Tensor]:
+    """Return everything a step changes."""
+    return [tensor.detach().clone() for tensor in stepper.list_state()]
+
+
+def test_capturing_changes_nothing() -> None:
+    """Running and recording a step leaves weights, gradients, moments and counts as they were, to the bit."""
+    stepper = build_stepper(RecordedGraph)
+    take(stepper, [draw_batch(0)])
+    before = read_all(stepper)
+    assert stepper.captured is not None
+    stepper.captured._record(stepper.gradients.prepare(draw_batch(1), 1))
+    assert all(torch.equal(one, other) for one, other in zip(read_all(stepper), before, strict=True))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_replayed_steps_are_the_plain_ones(masked: bool) -> None:
+    """Six steps in two shapes end the same to the bit, with the same losses, whether captured or not."""
+    batches = [draw_batch(step, side, masked=masked) for step, side in enumerate((8, 8, 4, 8, 4, 8))]
+    captured, plain = build_stepper(RecordedGraph), build_stepper(None)
+    assert torch.equal(torch.stack(take(captured, batches)), torch.stack(take(plain, batches)))
+    assert all(torch.equal(one, other) for one, other in zip(read_all(captured), read_all(plain), strict=True))
+
+
+def test_every_shape_is_recorded_once() -> None:
+    """The first step of all is computed plainly, while the optimiser makes its moments; then each shape is recorded."""
+    made: list[RecordedGraph] = []
+
+    class Counted(RecordedGraph):
+        def __init__(self) -> None:
+            made.append(self)
+
+    take(build_stepper(Counted), [draw_batch(step, side) for step, side in enumerate((8, 8, 4, 8, 4))])
+    assert len(made) == 2
+
+
+def test_losses_outlive_the_next_replay() -> None:
+    """A loss that is read late is its own step's, though the graph writes all of them into one place."""
+    losses = take(build_stepper(RecordedGraph), [draw_batch(step) for step in range(4)])
+    assert len({float(loss) for loss in losses}) == 4
+
+
+def test_what_cannot_be_captured_is_computed(caplog: pytest.LogCaptureFixture) -> None:
+    """Where recording is refused the same steps are taken plainly, and the log says why."""
+    batches = [draw_batch(step) for step in range(3)]
+    refused, plain = build_stepper(RefusedGraph), build_stepper(None)
+    assert torch.equal(torch.stack(take(refused, batches)), torch.stack(take(plain, batches)))
+    assert "not permitted when stream is capturing" in caplog.text
+    assert refused.describe()["compile_mode"] == "eager"
+
+
+def test_a_shortage_halves_the_passes_and_captures_anew() -> None:
+    """Passes that do not fit are halved, and the steps are those of halved passes from then on."""
+    batches = [draw_batch(step) for step in range(3)]
+    scarce, plain = build_stepper(ScarceGraph), build_stepper(None)
+    first = take(scarce, batches[:1]) + take(plain, batches[:1])
+    assert torch.equal(*first)
+    plain.gradients.micro_batch = 2
+    for step in (1, 2):
+        assert torch.equal(scarce.take(batches[step], step), plain.take(batches[step], step))
+    assert scarce.gradients.micro_batch == 2
+    assert scarce.describe()["compile_mode"] == "captured"
+    assert all(torch.equal(one, other) for one, other in zip(read_all(scarce), read_all(plain), strict=True))
+
+
+def test_one_picture_too_many_is_out_of_memory() -> None:
+    """Where not even one picture can be captured, the user is told which setting to lower."""
+
+    class Full(RecordedGraph):
+        def warm_up(self, work: Callable[[], None], runs: int) -> None:
+            raise torch.OutOfMemoryError("as CUDA says it")
+
+    stepper = build_stepper(Full)
+    take(stepper, [draw_batch(0)])
+    with pytest.raises(OutOfMemory, match="resolution"):
+        stepper.take(draw_batch(1), 1)
+
+
+def test_buffers_are_the_recordings_own() -> None:
+    """What a step is given may be overwritten at once: the recording reads copies."""
+    stepper = build_stepper(RecordedGraph)
+    take(stepper, [draw_batch(0)])
+    assert stepper.captured is not None
+    passes = stepper.gradients.prepare(draw_batch(1), 1)
+    recording = stepper.captured._record(passes)
+    given: list[Pass] = list(passes)
+    kept = {tensor.data_ptr() for tensor in list_tensors(recording.passes)}
+    assert not kept & {tensor.data_ptr() for tensor in list_tensors(given)}
