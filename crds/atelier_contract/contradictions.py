@@ -70,6 +70,13 @@ PRODIGY_ONE_RATE: CelRule = {
     "message": "Prodigy finds one rate for all that learns: set textEncoderLearningRate and embedding.learningRate to "
     "learningRate (1 where that is left out)",
 }
+NEEDS_GPU: CelRule = {
+    "rule": "!has(self.tuning) || !has(self.pod) || !has(self.pod.gpus) || self.pod.gpus > 0"
+    " || ((!has(self.tuning.optimizer) || self.tuning.optimizer != 'AdamW8bit')"
+    " && (!has(self.tuning.quantization) || self.tuning.quantization == 'none'))",
+    "message": "tuning.optimizer AdamW8bit and tuning.quantization need a GPU, and pod.gpus is 0: leave them out, or "
+    "ask for a GPU",
+}
 MICRO_IN_BATCH: CelRule = {
     "rule": "!has(self.tuning) || !has(self.tuning.microBatchSize) || !has(self.tuning.batchSize)"
     " || self.tuning.microBatchSize <= self.tuning.batchSize",
@@ -84,6 +91,7 @@ CONTRADICTIONS = [
     PRIOR_NEEDS_PICTURES,
     PRODIGY_RATE,
     PRODIGY_ONE_RATE,
+    NEEDS_GPU,
     MICRO_IN_BATCH,
 ]
 """All rules, in the order in which they are looked at."""
@@ -104,6 +112,7 @@ def find_contradiction(spec: TrainingJobSpec) -> str:
         (PRIOR_NEEDS_PICTURES, prior is not None and prior.dataset_ref is None and prior.prompt is None),
         (PRODIGY_RATE, _uses_prodigy(spec) and not is_prodigy_rate(spec.learning_rate or 1.0)),
         (PRODIGY_ONE_RATE, _uses_prodigy(spec) and _has_other_rates(spec)),
+        (NEEDS_GPU, _lacks_gpu(spec)),
         (MICRO_IN_BATCH, _exceeds_batch(spec)),
     )
     return next((str(rule["message"]) for rule, is_broken in broken if is_broken), "")
@@ -124,6 +133,12 @@ def _has_other_rates(spec: TrainingJobSpec) -> bool:
         return False
     rates = (concept.text_encoder_learning_rate, concept.embedding and concept.embedding.learning_rate)
     return any(other not in {None, rate} for other in rates)
+
+
+def _lacks_gpu(spec: TrainingJobSpec) -> bool:
+    if spec.tuning is None or spec.pod is None or spec.pod.gpus != 0:
+        return False
+    return spec.tuning.optimizer == "AdamW8bit" or spec.tuning.quantization not in {None, "none"}
 
 
 def _exceeds_batch(spec: TrainingJobSpec) -> bool:

@@ -26,6 +26,14 @@ CONTRADICTORY: dict[str, tuple[dict[str, Any], str]] = {
     "delta of another loss": ({"tuning": {"huberDelta": 0.1}}, "set loss to it, or leave huberDelta out"),
     "kept tags without shuffling": ({"tuning": {"keepTags": 2}}, "set shuffleTags to true"),
     "part larger than the batch": ({"tuning": {"batchSize": 2, "microBatchSize": 4}}, "may not exceed it"),
+    "8-bit moments without a GPU": (
+        {"tuning": {"optimizer": "AdamW8bit"}, "pod": {"gpus": 0}},
+        "need a GPU, and pod.gpus is 0",
+    ),
+    "quantised base without a GPU": (
+        {"tuning": {"quantization": "4bit"}, "pod": {"gpus": 0}},
+        "need a GPU, and pod.gpus is 0",
+    ),
     "prior of nothing": (
         {"conceptModel": {"priorPreservation": {"weight": 1}}},
         "name a Dataset in datasetRef, or say in prompt",
@@ -53,6 +61,8 @@ COMPATIBLE: dict[str, dict[str, Any]] = {
     "delta": {"tuning": {"loss": "huber", "huberDelta": 0.2}},
     "kept tags": {"tuning": {"shuffleTags": True, "keepTags": 0}},
     "parts of the batch": {"tuning": {"batchSize": 4, "microBatchSize": 4}},
+    "8-bit moments on a GPU": {"tuning": {"optimizer": "AdamW8bit", "quantization": "8bit"}, "pod": {"gpus": 1}},
+    "the processor alone": {"tuning": {"optimizer": "AdamW", "quantization": "none"}, "pod": {"gpus": 0}},
     "prior by prompt": {"conceptModel": {"priorPreservation": {"prompt": "a teapot"}}},
     "prior by dataset": {"conceptModel": {"priorPreservation": {"datasetRef": {"name": "others"}}}},
     "FLUX without weights": {"baseModel": FLUX, "tuning": {"snrGamma": 0}, "validation": {"negativePrompt": ""}},

@@ -30,8 +30,9 @@ _LEAST_GRACE_SECONDS = 120
 _GRACE_BASE_SECONDS = 60
 _STATE_BYTES_PER_SECOND = 20_000_000
 """A slow store; DESIGN section 7 gives the formula."""
+_STATE_FACTORS = {"Prodigy": 5}
+"""Weights, two moments, and what the optimiser keeps beside them, each as large as a checkpoint's file."""
 _STATE_FACTOR = 3
-"""Weights and two moments, each as large as a checkpoint's file."""
 _NO_POD_YET = "the training Job has no pod yet"
 _PREPARING = ("Starting", "Fetching", "Verifying", "Caching")
 
@@ -123,13 +124,16 @@ def follow_training(look: Look, status: TrainingJobStatus) -> Verdict:
 def estimate_grace(status: TrainingJobStatus) -> int:
     """Return the seconds a pod needs to save its state when it is told to end.
 
-    60 + state bytes / 20 MB/s, at least 120. The state is taken as three checkpoints' size. Example: 40 checkpoints of
-    40 MB each: 60 + 120e6 / 20e6 = 66, so 120.
+    60 + state bytes / 20 MB/s, at least 120. The state is taken as three checkpoints' size, more where the optimiser or
+    a running mean keeps more. Example: 40 checkpoints of 40 MB each: 60 + 120e6 / 20e6 = 66, so 120.
     """
     storage_bytes = status.estimate.storage_bytes if status.estimate else 0
     rows = status.resolved or []
     count = ceil(int(read_row(rows, "steps")) / int(read_row(rows, "checkpoints.everySteps")))
-    state_bytes = _STATE_FACTOR * storage_bytes / max(1, count)
+    values = {row.name: row.value for row in rows}
+    factor = _STATE_FACTORS.get(values.get("tuning.optimizer", ""), _STATE_FACTOR)
+    keeps_mean = float(values.get("tuning.emaDecay") or 0) > 0
+    state_bytes = (factor + keeps_mean) * storage_bytes / max(1, count)
     return max(_LEAST_GRACE_SECONDS, _GRACE_BASE_SECONDS + ceil(state_bytes / _STATE_BYTES_PER_SECOND))
 
 

@@ -1,6 +1,6 @@
 """Whether this run exists already: an earlier object of the same name asked for the same thing.
 
-The specification's digest and the dataset's revision decide, not the identity: an operator that was upgraded since
+The specification's digest and the datasets' revisions decide, not the identity: an operator that was upgraded since
 brings another trainer image and so another identity, and must not train anew for that.
 """
 
@@ -28,15 +28,21 @@ def find_own_run(home: Home, asked: TrainingInput) -> EarlierRun | None:
 
     A finished one comes first, then the one of the identity asked for, then the latest begun.
     """
+    prior = asked.prior_dataset.revision if asked.prior_dataset else ""
+    revisions = (asked.dataset.revision, prior)
     same = [
         run
         for run in list_runs(home, asked.job)
-        if run.manifest.spec_digest == asked.spec_digest and run.manifest.dataset_revision == asked.dataset.revision
+        if run.manifest.spec_digest == asked.spec_digest and _read_revisions(run.manifest) == revisions
     ]
     by_worth = sorted(
         same, key=lambda run: (run.outcome is not None, run.manifest.run_identity == asked.run_identity), reverse=True
     )
     return by_worth[0] if by_worth else None
+
+
+def _read_revisions(run: RunManifest) -> tuple[str, str]:
+    return run.dataset_revision, run.prior_dataset_revision
 
 
 def find_start(home: Home, asked: TrainingInput, start: StartFromInput, begun: RunManifest | None) -> list[StartFile]:

@@ -176,6 +176,7 @@ def _end_with_revision(
         revision=digest,
         items=len(items),
         captioned=sum(item.caption is not None for item in items),
+        pictures_per_pass=sum(item.repeats for item in items),
         bytes=sum(item.bytes for item in items),
         resolution=ResolutionStatus(min_px=min(sides), median_px=int(statistics.median(sides)), max_px=max(sides)),
         findings=revision.findings,

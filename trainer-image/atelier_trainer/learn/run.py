@@ -63,6 +63,7 @@ def resolve_run(workspace: Workspace) -> RunManifest:
         spec_digest=told.spec_digest,
         dataset=told.dataset.name,
         dataset_revision=told.dataset.revision,
+        prior_dataset_revision=told.prior_dataset.revision if told.prior_dataset else "",
         trainer_image=told.trainer_image,
         model_name=told.model_name,
         slug=told.slug,
