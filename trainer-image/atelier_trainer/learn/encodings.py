@@ -122,7 +122,8 @@ def build_keys(files: Mapping[str, str], whole_digest: str, *circumstances: str 
 
 def _digest_parts(files: Mapping[str, str], parts: Collection[str]) -> str:
     own = [f"{path}:{digest}" for path, digest in sorted(files.items()) if path.split("/")[0] in parts]
-    return _digest(*own) if own else ""
+    # Beside a checkpoint of one file such folders may hold configs alone, which do not stand for its weights.
+    return _digest(*own) if any(".safetensors:" in file for file in own) else ""
 
 
 def _digest(*parts: str) -> str:

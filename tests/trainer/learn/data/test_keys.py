@@ -102,3 +102,10 @@ def test_drawings_belong_to_the_whole_model() -> None:
 def test_trigger_is_in_the_key() -> None:
     """Another caption prefix is another text, and another key."""
     assert keys_of().of_text("a teapot") != keys_of().of_text("tkxw, a teapot")
+
+
+def test_configs_beside_a_single_file_do_not_stand_for_it() -> None:
+    """Two checkpoints of one file with the same configs beside them share no key."""
+    configs = {"vae/config.json": "1" * 64, "text_encoder/config.json": "2" * 64, "tokenizer/vocab.json": "3" * 64}
+    one, other = build_keys(configs, MODEL), build_keys(configs, "n" * 64)
+    assert (one.pictures == other.pictures, one.texts == other.texts) == (False, False)
