@@ -306,6 +306,16 @@ def test_grace_grows_with_the_state(storage_bytes: int, grace: int) -> None:
     assert pod_of(child)["terminationGracePeriodSeconds"] == grace
 
 
+@pytest.mark.parametrize(
+    ("tuning", "grace"),
+    [({"optimizer": "Prodigy"}, 310), ({"emaDecay": 0.99}, 260), ({"optimizer": "Prodigy", "emaDecay": 0.99}, 360)],
+)
+def test_grace_counts_what_else_a_state_holds(tuning: dict, grace: int) -> None:
+    """Prodigy keeps two more tensors a weight, a running mean one: 1 GB each, at 20 MB a second."""
+    child = training_child(a_spec(tuning=tuning), storage_bytes=10 * 1_000_000_000)
+    assert pod_of(child)["terminationGracePeriodSeconds"] == grace
+
+
 def test_long_names_stay_within_a_label() -> None:
     """The longest allowed name still gives Jobs whose name fits a label, and each its own."""
     from atelier_operator.plan.names import name_errand

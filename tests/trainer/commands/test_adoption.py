@@ -155,6 +155,19 @@ class TestStart:
             assert ending.exit_code == (ExitCode.INVALID_INPUT if is_refused else ExitCode.DONE)
 
 
+def test_a_run_with_other_prior_pictures_is_not_adopted(
+    volume_tenant: Tenant, asked: TrainingInput, run: RunLayout, fake_learn: types.ModuleType
+) -> None:
+    """Prior pictures decide the weights as the dataset does: a run that had others is another run."""
+    volume_tenant.pod().run(Role.TRAIN, asked)
+    begun = read_document(volume_tenant.store, run.manifest, RunManifest)
+    volume_tenant.store.delete([run.manifest])
+    write_document(volume_tenant.store, run.manifest, begun.model_copy(update={"prior_dataset_revision": "e" * 64}))
+    ending = volume_tenant.pod().run(Role.PREFLIGHT, asked.model_copy(update={"run_identity": "ab" * 32}))
+    assert ending.report.preflight is not None
+    assert (ending.report.preflight.run_identity, ending.report.preflight.complete) == ("ab" * 32, False)
+
+
 def test_another_spec_is_not_adopted(volume_tenant: Tenant, asked: TrainingInput, fake_learn: types.ModuleType) -> None:
     """A job of the same name that asks for something else trains anew."""
     volume_tenant.pod().run(Role.TRAIN, asked)
