@@ -90,11 +90,10 @@ def test_every_layer_of_flux_is_one_that_tools_name(targets: Targets) -> None:
     assert all(rules.FLUX_LAYERS.fullmatch(name) for name in list_denoiser_names(FLUX, targets))
 
 
-def list_places(unet: nn.Module) -> dict[str, str]:
+def list_places(unet: Any) -> dict[str, str]:
     """Return where each resnet, attention and sampler of a UNet lies in the original layout, by its name in files."""
-    config: Any = unet.config
     places, index = {}, 0
-    for level, block in enumerate(unet.down_blocks):  # type: ignore[arg-type, var-annotated]
+    for level, block in enumerate(unet.down_blocks):
         for number in range(len(block.resnets)):
             index += 1
             places[f"lora_unet_down_blocks_{level}_resnets_{number}_"] = f"input_blocks_{index}_0"
@@ -102,8 +101,8 @@ def list_places(unet: nn.Module) -> dict[str, str]:
         index += 1
         places[f"lora_unet_down_blocks_{level}_downsamplers_0_conv"] = f"input_blocks_{index}_0"
     index = -1
-    for level, block in enumerate(unet.up_blocks):  # type: ignore[arg-type, var-annotated]
-        has_attention = config.up_block_types[level] == "CrossAttnUpBlock2D"
+    for level, block in enumerate(unet.up_blocks):
+        has_attention = unet.config.up_block_types[level] == "CrossAttnUpBlock2D"
         for number in range(len(block.resnets)):
             index += 1
             places[f"lora_unet_up_blocks_{level}_resnets_{number}_"] = f"output_blocks_{index}_0"

@@ -162,9 +162,10 @@ def _inject(family: Family, asked: ConceptModelSettings, names: LayerNames) -> t
     inject = partial(inject_adapters, rank=asked.rank, alpha=asked.alpha, dropout=asked.dropout)
     learns_text = asked.text_encoder_learning_rate is not None
     if learns_text and not names.text_prefixes:
+        title = FACTS[family.architecture].title
         raise InvalidInput(
-            f"conceptModel.textEncoderLearningRate: {FACTS[family.architecture].title} learns without its text encoders "
-            "(T5 is too large to adapt beside it, and its files hold the denoiser's adapters alone): leave it out"
+            f"conceptModel.textEncoderLearningRate: {title} learns without its text encoders (T5 is too large to adapt "
+            "beside it, and its files hold the denoiser's adapters alone): leave it out"
         )
     targets = list_targets(family.architecture, family.denoiser, asked.targets)
     denoiser = inject(family.denoiser, targets, name_layer=partial(names.name_layer, names.denoiser_prefix))
