@@ -102,6 +102,7 @@ class ToyMethod:
     """A method that trains nothing; its text encoder learns until a step, where told."""
 
     learns_until: int = 0
+    is_stochastic: bool = False
     wording: Wording = field(default_factory=lambda: Wording("tkxw"))
 
     @property

@@ -75,7 +75,7 @@ class PromptEncoder:
                 that learn.
         """
         if self._method.has_live_text and (step is None or self._method.learns_text_at(step)):
-            return self._family.encode_prompts([self._method.rewrite(text) for text in texts])
+            return self._encode_live([self._method.rewrite(text) for text in texts])
         rows = [self._read(text) for text in texts]
         return {name: self._stack([row[name] for row in rows]) for name in rows[0]}
 
@@ -91,6 +91,18 @@ class PromptEncoder:
             self._near[text] = found
             self._near_bytes += size_bytes
         return found
+
+    def _encode_live(self, texts: Sequence[str]) -> Conditions:
+        """Encode each different text once, and let the rows that share it share its gradient too.
+
+        An embedding's step is mostly its encoder's. Where dropout draws for each row, no two rows are the same.
+        """
+        different = list(texts) if self._method.is_stochastic else list(dict.fromkeys(texts))
+        encoded = self._family.encode_prompts(different)
+        if len(different) == len(texts):
+            return encoded
+        places = [different.index(text) for text in texts]
+        return {name: torch.cat([tensor[place : place + 1] for place in places]) for name, tensor in encoded.items()}
 
     @torch.no_grad()
     def _encode(self, text: str) -> Conditions:

@@ -175,6 +175,22 @@ def test_live_texts_are_encoded_in_every_step() -> None:
     assert (family.encoded_texts, cache.read("texts", KEYS.of_text("a"))) == (["a"] * 3, None)
 
 
+def test_equal_texts_of_a_batch_are_encoded_once() -> None:
+    """While an encoder learns, rows that say the same share one encoding, each in its place."""
+    family = ToyFamily()
+    shared = PromptEncoder(family, ToyMethod(learns_until=10), MemoryCache(), KEYS).encode(["a", "b", "a", "b"], 0)
+    apart = ToyFamily().encode_prompts(["a", "b", "a", "b"])
+    assert (family.encoded_texts, shared["text"].tolist()) == (["a", "b"], apart["text"].tolist())
+
+
+def test_equal_texts_are_encoded_apart_where_dropout_draws() -> None:
+    """Adapter dropout in an encoder draws for each row, also for rows that say the same."""
+    family = ToyFamily()
+    method = ToyMethod(learns_until=10, is_stochastic=True)
+    PromptEncoder(family, method, MemoryCache(), KEYS).encode(["a", "a"], 0)
+    assert family.encoded_texts == ["a", "a"]
+
+
 def test_texts_are_kept_in_memory_once_learning_has_ended() -> None:
     """After the last step in which an encoder learns, a text is encoded once more and held; never in the cache."""
     family, cache = ToyFamily(), MemoryCache()
