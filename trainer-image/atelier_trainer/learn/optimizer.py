@@ -6,7 +6,7 @@ It sees a few flat float32 tensors by rate group and nothing of what they mean. 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -63,8 +63,8 @@ def build_optimizer(groups: Sequence[RateGroup], settings: Settings) -> torch.op
     if settings.optimizer == "AdamW8bit":
         from bitsandbytes.optim.adamw import AdamW8bit  # noqa: PLC0415 - of use on a GPU alone, and slow to load
 
-        eight_bit: torch.optim.Optimizer = AdamW8bit(rows, betas=BETAS, eps=EPSILON)  # type: ignore[no-untyped-call]
-        return eight_bit
+        kind: Callable[..., torch.optim.Optimizer] = AdamW8bit
+        return kind(rows, betas=BETAS, eps=EPSILON)
     on_gpu = any(parameter.is_cuda for group in groups for parameter in group.parameters)
     return torch.optim.AdamW(rows, betas=BETAS, eps=EPSILON, fused=True, capturable=on_gpu)
 
