@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from torch import Tensor
 
 from atelier_trainer.learn import flow
 from atelier_trainer.learn.families import flux
-from atelier_trainer.learn.families.base import POOLED, TEXT, SamplerSettings
+from atelier_trainer.learn.families.base import POOLED, TEXT, Conditions, SamplerSettings
 from atelier_trainer.learn.families.flux import Flux1
+from atelier_trainer.learn.sampling import encode_negative
 
 PROMPTS = ["a photo of a red teapot", "star"]
 PORTRAIT = (2, 16, 12, 8)
@@ -265,6 +267,15 @@ def test_guidance_in_training_would_be_seen(dev: Flux1, monkeypatch: pytest.Monk
 def test_schnell_is_told_no_guidance(schnell: Flux1) -> None:
     """Neither in training nor in samples."""
     assert [listen(schnell)["guidance"], listen(schnell, guidance=3.5)["guidance"]] == [None, None]
+
+
+def test_negative_prompts_are_not_even_encoded(dev: Flux1) -> None:
+    """Guidance is a number that dev is told: nothing leads away from a text."""
+
+    def refuse(texts: Sequence[str]) -> Conditions:
+        raise AssertionError(texts)
+
+    assert encode_negative(dev, refuse, "ugly") == {}
 
 
 def test_drawn_shares_are_spread_as_said(schnell: Flux1) -> None:

@@ -8,6 +8,7 @@ In: pixels. Out: posteriors in the denoiser's scale, and pixels again. Knows no 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -18,7 +19,11 @@ from torch import Tensor, nn
 
 from atelier_trainer.learn.families.base import Posterior
 
+log = logging.getLogger(__name__)
+
 ModelT = TypeVar("ModelT", bound=nn.Module)
+TILE = 64
+"""Latents on a side of a tile: a picture of 512 px, which every card decodes that trains at all."""
 
 
 class Codec:
@@ -50,9 +55,21 @@ class Codec:
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """Return the pixels of latents [B, C, H, W]."""
+        """Return the pixels of latents [B, C, H, W].
+
+        A whole picture of 1024 px takes more memory than many a step of training. Where it does not suffice the picture
+        is put together from tiles that overlap: it may show faint seams, and the run goes on. Encoding has no such way,
+        because seams would be learned.
+        """
+        raw = latents.float() / self._scale + self._shift
         with awake(self.model, self._device):
-            return torch.as_tensor(self.model.decode(latents.float() / self._scale + self._shift).sample)
+            try:
+                return torch.as_tensor(self.model.decode(raw).sample)
+            except torch.OutOfMemoryError:
+                log.warning("memory does not suffice to decode a sample at once: it is decoded in tiles")
+            self.model.tile_latent_min_size = TILE
+            self.model.tile_sample_min_size = TILE * self.pixels_per_latent
+            return torch.as_tensor(self.model.tiled_decode(raw).sample)
 
 
 def freeze(model: ModelT) -> ModelT:

@@ -85,7 +85,7 @@ class Flux1:
             self.encoders = {CLIP: load_clip(opened, CLIP, device), T5: Encoder(tokenizer, t5)}
             self._codec = Codec(opened.load_autoencoder(), device)
             self.shift = read_shift(FlowMatchEulerDiscreteScheduler.from_config(opened.read_config("scheduler")).config)
-            self.is_guided = bool(opened.read_config("transformer")["guidance_embeds"])
+            self.is_guided = bool(opened.read_config("transformer").get("guidance_embeds"))
             self._loading = opened.start_denoiser("transformer", FluxTransformer2DModel, denoiser_dtype, device)
         self.text_tokens = DEV_TOKENS if self.is_guided else SCHNELL_TOKENS
         self.latent_channels = self._codec.latent_channels
