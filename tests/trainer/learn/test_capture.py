@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 import torch
@@ -17,6 +16,7 @@ from atelier_trainer.learn.gradients import GradientComputer, Pass
 from atelier_trainer.learn.optimizer import build_optimizer, set_rate
 from atelier_trainer.learn.prompts import PromptEncoder
 from atelier_trainer.learn.stepping import Stepper
+from drawn_batches import draw_batch
 from learning import build_settings
 from learning_results import build_on, load_family
 
@@ -65,23 +65,6 @@ def build_stepper(graph: type[RecordedGraph] | None) -> Stepper:
     if graph is not None:
         stepper.captured = CapturedSteps(stepper.learn, stepper.list_state, graph, lambda step: None)
     return stepper
-
-
-def draw_batch(step: int, side: int = 8, *, masked: bool = False) -> Batch:
-    """Return a batch of four; with masks it has another sum of them in every step."""
-    generator = torch.Generator().manual_seed(step)
-    batch = Batch(
-        latents=torch.randn(4, 4, side, side, generator=generator),
-        noise=torch.randn(4, 4, side, side, generator=generator),
-        timesteps=torch.randint(1000, (4,), generator=generator),
-        texts=["a star", "a TKXW teapot", "", f"a heart {step}"],
-        row_weights=torch.ones(4),
-        mask_total=4.0,
-    )
-    if not masked:
-        return batch
-    masks = torch.rand(4, 1, side, side, generator=generator)
-    return replace(batch, masks=masks, mask_total=float(masks.mean(dim=(1, 2, 3)).sum()))
 
 
 def take(stepper: Stepper, batches: list[Batch]) -> list[Tensor]:

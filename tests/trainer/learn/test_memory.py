@@ -1,0 +1,116 @@
+"""How many pictures a pass takes follows from what one and two need, and trying them changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+
+from atelier_trainer.learn.draws import Draws
+from atelier_trainer.learn.gradients import GradientComputer
+from atelier_trainer.learn.memory import Fit, fit_passes, recompute_activations
+from atelier_trainer.learn.prompts import PromptEncoder
+from drawn_batches import draw_batch
+from learning import build_settings
+from learning_results import build_on, load_family
+
+MIB = 2**20
+
+
+@dataclass
+class Device:
+    """A device on which a pass needs a base and so much a picture."""
+
+    free_mib: float
+    base_mib: float = 100
+    picture_mib: float = 50
+    recomputed_mib: float = 10
+    tried: list[int] = field(default_factory=list)
+    recomputes: bool = False
+
+    def free_bytes(self) -> int:
+        return int(self.free_mib * MIB)
+
+    def peak_bytes(self, work: Callable[[], None]) -> int:
+        work()
+        need = self.base_mib + self.tried[-1] * (self.recomputed_mib if self.recomputes else self.picture_mib)
+        if need > self.free_mib:
+            raise torch.OutOfMemoryError("as CUDA says it")
+        return int(need * MIB)
+
+    def recompute(self) -> None:
+        self.recomputes = True
+
+    def fit(self, most: int = 16, trained: int = 0) -> Fit:
+        return fit_passes(self, self.tried.append, self.recompute, most, trained)
+
+
+@pytest.mark.parametrize(
+    ("free_mib", "micro_batch"),
+    [
+        pytest.param(10_000, 16, id="all of them"),
+        pytest.param(400, 5, id="five: 350 of 360"),
+        pytest.param(160, 1, id="one"),
+    ],
+)
+def test_as_many_pictures_as_fit(free_mib: float, micro_batch: int) -> None:
+    """A tenth of the free memory is left; the first picture brings the base's share, each further one its own."""
+    assert Device(free_mib).fit() == Fit(micro_batch, recomputes=False)
+
+
+def test_the_moments_to_come_have_their_place() -> None:
+    """The optimiser will keep two numbers for each trained one: 20 MiB of them leave room for one picture less."""
+    assert Device(400).fit(trained=20 * MIB // 8).micro_batch == 4
+
+
+def test_activations_are_recomputed_only_where_one_picture_does_not_fit() -> None:
+    """Recomputing is the last resort: with it the pass that did not fit does."""
+    assert Device(149).fit() == Fit(3, recomputes=True)
+
+
+def test_a_picture_that_never_fits_is_told() -> None:
+    """Where not even recomputing helps, the shortage goes up to whoever explains it."""
+    with pytest.raises(torch.OutOfMemoryError):
+        Device(109).fit()
+
+
+def test_a_batch_of_one_is_tried_once() -> None:
+    """Nothing is to be learned from two where there is one."""
+    device = Device(10_000)
+    assert device.fit(most=1).micro_batch == 1
+    assert device.tried == [1]
+
+
+def build_gradients() -> GradientComputer:
+    """Return a gradient computer on the tiny base with trained adapters, so that no gradient is zero."""
+    family, settings = load_family(), build_settings(conceptModel={"targets": "attentionMlpConv"})
+    method = build_on(family, settings)
+    torch.manual_seed(0)
+    for flat in method.flat_parameters():
+        for name, view in flat.views.items():
+            if name.endswith(".up"):
+                view.normal_(std=0.01)
+        flat.refresh()
+    return GradientComputer(family, method, PromptEncoder(family, method), settings, Draws(7), micro_batch=4)
+
+
+def test_rehearsing_leaves_no_gradient() -> None:
+    """A pass that is only tried leaves gradients and weights as they were."""
+    gradients = build_gradients()
+    (flat,) = gradients.method.flat_parameters()
+    before = flat.master.detach().clone()
+    gradients.rehearse(draw_batch(0), 0)
+    assert not flat.gradient.any()
+    assert torch.equal(flat.master, before)
+
+
+def test_recomputed_activations_give_the_same_gradients() -> None:
+    """Computing activations twice changes no bit of a gradient, and no gradient is added twice."""
+    kept, recomputed = build_gradients(), build_gradients()
+    recompute_activations(recomputed.family.denoiser)
+    assert torch.equal(kept.compute(draw_batch(0), 0), recomputed.compute(draw_batch(0), 0))
+    for one, other in zip(kept.method.flat_parameters(), recomputed.method.flat_parameters(), strict=True):
+        assert one.gradient.abs().max() > 0
+        assert torch.equal(one.gradient, other.gradient)
