@@ -36,8 +36,10 @@ METHODS: dict[str, dict[str, Any]] = {
     "attentionMlp": {"conceptModel": {"targets": "attentionMlp"}},
     "attentionMlpConv": {"conceptModel": {"targets": "attentionMlpConv"}},
     "attention+text": {"conceptModel": {"targets": "attention", **TEXT_RATE}},
+    "attentionMlp+text": {"conceptModel": {"targets": "attentionMlp", **TEXT_RATE}},
     "attentionMlpConv+text": {"conceptModel": {"targets": "attentionMlpConv", **TEXT_RATE}},
     "pivotal": {"conceptModel": {"targets": "attentionMlp", "embedding": PIVOTAL}},
+    "pivotal+text": {"conceptModel": {"targets": "attentionMlpConv", "embedding": PIVOTAL, **TEXT_RATE}},
     "embedding": {"embedding": EMBEDDING},
 }
 """What is trained, by a short name."""

@@ -15,9 +15,11 @@ from atelier_contract.layout import RunLayout
 from atelier_contract.manifests import FinalManifest, RunManifest
 from atelier_contract.reasons import Reason
 from atelier_contract.roles import Role
+from atelier_trainer.commands.adoption import find_misfits
 from atelier_trainer.edges.documents import read_document, write_document
 from atelier_trainer.records import Recorder, Workspace
 from fake_learning import FakeOutcome, build_run, build_state, learn
+from learning import EMBEDDING, PIVOTAL, build_settings
 from trainer_pod import IDENTITY, Tenant
 
 
@@ -175,3 +177,34 @@ def test_another_spec_is_not_adopted(volume_tenant: Tenant, asked: TrainingInput
     ending = volume_tenant.pod().run(Role.PREFLIGHT, again)
     assert ending.report.preflight is not None
     assert (ending.report.preflight.run_identity, ending.report.preflight.complete) == ("ab" * 32, False)
+
+
+PAIR = {"embedding": PIVOTAL}
+MISFITS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "rank": ({"rank": 8}, {"rank": 4}, "trained with conceptModel.rank 8, this run has 4: set it to 8"),
+    "targets": ({"targets": "attention"}, {}, "conceptModel.targets attention, this run has attentionMlp"),
+    "text encoder": ({"textEncoderLearningRate": 1e-4}, {}, "adapted its text encoders and this run does not"),
+    "frozen text": ({}, {"textEncoderLearningRate": 1e-4}, "left its text encoders alone"),
+    "pair": (PAIR, {}, "set conceptModel.embedding, it goes on with both"),
+    "vectors of a pair": (PAIR, {"embedding": PIVOTAL | {"vectors": 5}}, "conceptModel.embedding.vectors 2"),
+}
+
+
+@pytest.mark.parametrize("name", MISFITS)
+def test_weights_that_do_not_fit_are_refused(name: str) -> None:
+    """What was made with other shapes is refused before a GPU is asked for, by the setting's name."""
+    made, asked, sentence = MISFITS[name]
+    (found,) = find_misfits(build_settings(conceptModel=made), build_settings(conceptModel=asked))
+    assert sentence in found
+
+
+def test_an_embedding_of_other_vectors_is_refused() -> None:
+    """Vectors cannot be added to an embedding, or taken from it."""
+    settings = [build_settings(embedding=EMBEDDING | {"vectors": vectors}) for vectors in (4, 3)]
+    assert list(find_misfits(*settings)) == ["trained with embedding.vectors 4, this run has 3: set it to 4"]
+
+
+def test_other_rates_and_alphas_fit() -> None:
+    """What decides no shape may differ, and words may join a concept model that had none."""
+    asked = build_settings(learningRate=1e-5, steps=9, conceptModel={"alpha": 4, "dropout": 0.1, **PAIR})
+    assert list(find_misfits(build_settings(), asked)) == []

@@ -19,7 +19,7 @@ Find = Callable[[Architecture, str], Exported]
 SD1, XL, FLUX = Architecture.STABLE_DIFFUSION_1, Architecture.STABLE_DIFFUSION_XL, Architecture.FLUX_1
 MODELS = [case for case in CASES if case[1] != "embedding"]
 KOHYA = [case for case in MODELS if case[0] is not FLUX]
-EMBEDDINGS = [case for case in CASES if case[1] in {"embedding", "pivotal"}]
+EMBEDDINGS = [case for case in CASES if case[1] in {"embedding", "pivotal", "pivotal+text"}]
 
 
 def list_layers(file: Path) -> dict[str, set[str]]:
