@@ -22,10 +22,9 @@ from figures import ROOT, Figure, write_figures
 
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
-from resuming import KILLED_PHASES, STEPS, Ended, Stage, build_stage, open_nursery
-
 from atelier_contract.architectures import Architecture
 from atelier_contract.exit_codes import ExitCode
+from resuming import KILLED_PHASES, STEPS, Ended, Stage, build_stage, open_nursery
 
 COUNTS = {Architecture.STABLE_DIFFUSION_1: 20, Architecture.STABLE_DIFFUSION_XL: 3, Architecture.FLUX_1: 3}
 """Kills in each phase."""

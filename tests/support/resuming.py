@@ -39,7 +39,7 @@ from trainer_pod import CLUSTER_UID, IDENTITY, NAMESPACE, NAMESPACE_UID, UPLOAD,
 KILLED_PHASES = ("Fetching", "Caching", "Training", "Checkpointing")
 LOOK_SECONDS = 0.0005
 LONGEST_SECONDS = 300
-STEPS, EVERY_STEPS = 12, 4
+STEPS, EVERY_STEPS = 6, 3
 
 
 @dataclass
@@ -304,6 +304,7 @@ def build_stage(folder: Path, nursery: Nursery, architecture: Architecture) -> S
     settings = build_settings(
         steps=STEPS,
         everySteps=EVERY_STEPS,
+        batchSize=2,
         snrGamma=0 if architecture is Architecture.FLUX_1 else 5,
         validation={"samplerSteps": 2, "prompts": ["a star"]},
     )

@@ -94,6 +94,8 @@ class Workspace:
     """For prior preservation; empty: there are none, or the base model draws them."""
     image_encoder: Path | None = None
     """Folder of an image encoder to compare samples by."""
+    advice: tuple[str, ...] = ()
+    """Sentences about settings that were probably not meant, for the first warnings of progress."""
     base_model_files: Mapping[str, str] = field(default_factory=dict)
     """sha256 of each of the base model's files by its path in the folder; empty: only the whole digest is known."""
     scratch_bytes: int | None = None

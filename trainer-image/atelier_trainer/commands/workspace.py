@@ -14,9 +14,11 @@ from atelier_contract.inputs import TrainingInput
 from atelier_contract.layout import RunLayout
 from atelier_contract.manifests import DatasetItem, ExecutionManifest, RunManifest
 from atelier_trainer.commands.adoption import find_start
+from atelier_trainer.commands.advice import list_advice
 from atelier_trainer.commands.preflight import changed, read_revision, refuse_other_base
 from atelier_trainer.commands.prior import ask_for_prior
 from atelier_trainer.edges.base_model import check_base_model, digest_base_model
+from atelier_trainer.edges.base_model_facts import BaseModelFacts
 from atelier_trainer.edges.documents import find_document
 from atelier_trainer.edges.home import Home
 from atelier_trainer.edges.parallel import map_at_once
@@ -53,7 +55,7 @@ class Fetcher:
         store = self.home.store
         manifest = find_document(store, run.manifest, RunManifest)
         checkpoints = first_of_each_step(list_checkpoints(self.home, run)).values()
-        base_model, digests = self._fetch_base_model(manifest)
+        base_model, digests, facts = self._fetch_base_model(manifest)
         state = self._fetch_state(run)
         # A state holds the weights: what the run started from may have been collected since.
         start, start_sha256 = self._fetch_start(manifest) if state is None else ((), None)
@@ -67,6 +69,7 @@ class Fetcher:
             base_model=base_model,
             base_model_digest=digest_base_model(digests),
             base_model_files=digests,
+            advice=tuple(list_advice(self.asked, read_revision(self.home, self.asked).items, facts)),
             scratch_bytes=self.settings.ephemeral_bytes,
             scratch=scratch,
             run=manifest,
@@ -132,8 +135,8 @@ class Fetcher:
             )
         return folder
 
-    def _fetch_base_model(self, run: RunManifest | None) -> tuple[Path, dict[str, str]]:
-        """Fetch the base model; return its folder and its files' digests."""
+    def _fetch_base_model(self, run: RunManifest | None) -> tuple[Path, dict[str, str], BaseModelFacts]:
+        """Fetch the base model; return its folder, its files' digests and what was found out of it."""
         source = open_base_model(self.settings, self.home, self.asked.base_model)
         facts = check_base_model(source, self.asked.base_model.architecture)
         folder = self._folder("base-model")
@@ -144,7 +147,7 @@ class Fetcher:
             digests[file.path] = self._fetch(source.shelf, file.key, path)
         if run is not None:
             refuse_other_base(digest_base_model(digests), run.base_model_digest, source)
-        return folder, digests
+        return folder, digests, facts
 
     def _fetch_state(self, run: RunLayout) -> LocalState | None:
         """Return the newest whole state whose bytes are the recorded ones."""

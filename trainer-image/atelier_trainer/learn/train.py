@@ -212,7 +212,7 @@ def _build_progress(
         losses=LossWindow(),
         exact=not execution.differences,
     )
-    for sentence in execution.differences:
+    for sentence in (*workspace.advice, *execution.differences):
         progress.warn(sentence)
     if workspace.state is not None and not workspace.state.manifest.exact:
         progress.exact = False
