@@ -101,6 +101,14 @@ def test_shards_are_read(tmp_path: Path) -> None:
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
+def test_a_whole_file_goes_before_shards(tmp_path: Path) -> None:
+    """Where both are named the one file is read, as it is the one that is fetched."""
+    base = WRITERS[Architecture.FLUX_1](tmp_path / "base")
+    index = {"weight_map": {"anything": "missing-00001-of-00002.safetensors"}}
+    (base / "transformer" / f"{WEIGHTS}.index.json").write_text(json.dumps(index))
+    assert load(Architecture.FLUX_1, base).denoiser.state_dict()
+
+
 def test_a_missing_tensor_is_refused(architecture: Architecture, folder: Path) -> None:
     """A denoiser that lacks a tensor is not filled up with random numbers."""
     name = next(iter(load_file(folder / DENOISERS[architecture] / WEIGHTS)))

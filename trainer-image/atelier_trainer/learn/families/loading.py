@@ -85,8 +85,9 @@ class DiffusersFolder:
     def _list_weights(self, name: str) -> list[Path]:
         folder = self._folder / name
         index = folder / f"{DENOISER_STEM}.safetensors.index.json"
-        if not index.is_file():
-            return [folder / f"{DENOISER_STEM}.safetensors"]
+        whole = folder / f"{DENOISER_STEM}.safetensors"
+        if whole.is_file() or not index.is_file():
+            return [whole]
         return [folder / shard for shard in sorted(set(_read_json(index)["weight_map"].values()))]
 
 
