@@ -29,6 +29,10 @@ class ArchitectureFacts:
     """Whether its loss knows min-SNR weights: flow matching has none."""
     negative_prompt: bool = True
     """Whether its samples are led away from a negative prompt: distilled guidance is led by a number alone."""
+    adapts_text: bool = True
+    """Whether a concept model may adapt its text encoders."""
+    convolutions: bool = True
+    """Whether its denoiser has any."""
 
 
 FACTS = {
@@ -48,6 +52,8 @@ FACTS = {
         embeddings=False,
         weighs_noise=False,
         negative_prompt=False,
+        adapts_text=False,
+        convolutions=False,
     ),
 }
 """Folder names and native sizes: the published diffusers checkpoints of each family."""

@@ -12,10 +12,15 @@ from atelier_contract.architectures import FACTS
 from atelier_contract.base import CelRule
 
 if TYPE_CHECKING:
+    from atelier_contract.methods import ConceptModelSpec
     from atelier_contract.training_job import TrainingJobSpec
 
 NO_EMBEDDINGS = [str(name) for name, facts in FACTS.items() if not facts.embeddings]
 """Families for which no textual inversion is trained."""
+NO_TEXT = [str(name) for name, facts in FACTS.items() if not facts.adapts_text]
+"""Families whose text encoders are not trained."""
+NO_CONVOLUTIONS = [str(name) for name, facts in FACTS.items() if not facts.convolutions]
+"""Families without convolutions."""
 NO_SNR = [str(name) for name, facts in FACTS.items() if not facts.weighs_noise]
 """Families whose loss weighs all noise levels alike."""
 NO_NEGATIVE = [str(name) for name, facts in FACTS.items() if not facts.negative_prompt]
@@ -35,6 +40,18 @@ NO_PIVOTAL: CelRule = {
     "rule": "!has(self.conceptModel) || !has(self.conceptModel.embedding)"
     f" || !(self.baseModel.architecture in {NO_EMBEDDINGS})",
     "message": f"embeddings cannot be trained for {', '.join(NO_EMBEDDINGS)}: leave conceptModel.embedding out",
+}
+NO_TEXT_RATE: CelRule = {
+    "rule": "!has(self.conceptModel) || !has(self.conceptModel.textEncoderLearningRate)"
+    f" || !(self.baseModel.architecture in {NO_TEXT})",
+    "message": f"text encoders are not trained for {', '.join(NO_TEXT)}: "
+    "leave conceptModel.textEncoderLearningRate out",
+}
+NO_CONVOLUTION_TARGETS: CelRule = {
+    "rule": "!has(self.conceptModel) || !has(self.conceptModel.targets)"
+    " || self.conceptModel.targets != 'attentionMlpConv'"
+    f" || !(self.baseModel.architecture in {NO_CONVOLUTIONS})",
+    "message": f"{', '.join(NO_CONVOLUTIONS)} has no convolutions: set conceptModel.targets to attentionMlp",
 }
 NO_SNR_GAMMA: CelRule = {
     "rule": "!has(self.tuning) || !has(self.tuning.snrGamma) || self.tuning.snrGamma == 0.0"
@@ -86,6 +103,8 @@ CONTRADICTIONS = [
     EXACTLY_ONE_TYPE,
     NO_EMBEDDING,
     NO_PIVOTAL,
+    NO_TEXT_RATE,
+    NO_CONVOLUTION_TARGETS,
     NO_SNR_GAMMA,
     NO_NEGATIVE_PROMPT,
     PRIOR_NEEDS_PICTURES,
@@ -107,6 +126,8 @@ def find_contradiction(spec: TrainingJobSpec) -> str:
         (EXACTLY_ONE_TYPE, (concept is None) == (spec.embedding is None)),
         (NO_EMBEDDING, spec.embedding is not None and family in NO_EMBEDDINGS),
         (NO_PIVOTAL, concept is not None and concept.embedding is not None and family in NO_EMBEDDINGS),
+        (NO_TEXT_RATE, concept is not None and bool(concept.text_encoder_learning_rate) and family in NO_TEXT),
+        (NO_CONVOLUTION_TARGETS, _convolves(concept) and family in NO_CONVOLUTIONS),
         (NO_SNR_GAMMA, gamma > 0 and family in NO_SNR),
         (NO_NEGATIVE_PROMPT, bool(negative) and family in NO_NEGATIVE),
         (PRIOR_NEEDS_PICTURES, prior is not None and prior.dataset_ref is None and prior.prompt is None),
@@ -121,6 +142,10 @@ def find_contradiction(spec: TrainingJobSpec) -> str:
 def is_prodigy_rate(rate: float) -> bool:
     """Return whether a learning rate can be meant for Prodigy."""
     return PRODIGY_RATES[0] <= rate <= PRODIGY_RATES[1]
+
+
+def _convolves(concept: ConceptModelSpec | None) -> bool:
+    return concept is not None and concept.targets == "attentionMlpConv"
 
 
 def _uses_prodigy(spec: TrainingJobSpec) -> bool:

@@ -42,6 +42,14 @@ CONTRADICTORY: dict[str, tuple[dict[str, Any], str]] = {
         {"baseModel": FLUX, "conceptModel": {"embedding": {}}},
         "leave conceptModel.embedding out",
     ),
+    "text encoders of FLUX": (
+        {"baseModel": FLUX, "conceptModel": {"textEncoderLearningRate": 0.0001}},
+        "leave conceptModel.textEncoderLearningRate out",
+    ),
+    "convolutions of FLUX": (
+        {"baseModel": FLUX, "conceptModel": {"targets": "attentionMlpConv"}},
+        "set conceptModel.targets to attentionMlp",
+    ),
     "min-SNR for FLUX": ({"baseModel": FLUX, "tuning": {"snrGamma": 5}}, "snrGamma does not apply to Flux1"),
     "negative prompt for FLUX": (
         {"baseModel": FLUX, "validation": {"negativePrompt": "blurry"}},
@@ -65,6 +73,8 @@ COMPATIBLE: dict[str, dict[str, Any]] = {
     "the processor alone": {"tuning": {"optimizer": "AdamW", "quantization": "none"}, "pod": {"gpus": 0}},
     "prior by prompt": {"conceptModel": {"priorPreservation": {"prompt": "a teapot"}}},
     "prior by dataset": {"conceptModel": {"priorPreservation": {"datasetRef": {"name": "others"}}}},
+    "convolutions where there are any": {"conceptModel": {"targets": "attentionMlpConv", "textEncoderLearningRate": 0.0001}},
+    "FLUX with its MLP": {"baseModel": FLUX, "conceptModel": {"targets": "attentionMlp"}},
     "FLUX without weights": {"baseModel": FLUX, "tuning": {"snrGamma": 0}, "validation": {"negativePrompt": ""}},
 }
 """Their neighbours, which can be meant."""
