@@ -10,6 +10,7 @@ In: pictures and their shapes. Out: latents on the CPU. Knows a family and a cac
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,6 +31,7 @@ from atelier_trainer.learn.families.base import Family, Pause
 from atelier_trainer.learn.pictures import read_pixels
 from atelier_trainer.records import Cache, Picture
 
+log = logging.getLogger(__name__)
 DECODERS = 2
 """Threads that decode pictures while the device encodes: a photograph takes a core some 100 ms, an encoder on a GPU
 about as long."""
@@ -87,6 +89,7 @@ class PictureLatents:
             return
         self._cache.fetch("latents", {self._key(place) for place in self._places})
         missing = [place for place in self._places if self._find(place) is None]
+        log.info("encoding %d of %d pictures, the others are kept already", len(missing), len(self._places))
         try:
             for place, pixels in self._decode_ahead(missing):
                 pause()

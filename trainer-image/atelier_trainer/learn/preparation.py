@@ -104,9 +104,9 @@ def prepare(
     texts = PictureTexts(sides.training, settings, method.wording, draws)
     priors = _prepare_priors(bench, workspace, encoder, plan, draws)
     measured = _word_measured(sides.measured, measured_latents, method.wording)
-    _fill_texts(bench, encoder, texts, priors, measured)
+    has_space = _fill_texts(bench, encoder, texts, priors, measured)
     _warn_of_long_captions(sides.training, family, method, progress)
-    if latents.is_kept:
+    if latents.is_kept and has_space:  # else encoders are asked in every step, and moving them costs more than room
         family.rest(method.live_encoders)
     masks = PictureMasks(sides.training, plan.shapes, family.pixels_per_latent) if settings.masks == "auto" else None
     return Prepared(
@@ -172,15 +172,17 @@ def _prepare_priors(
 
 def _fill_texts(
     bench: Bench, encoder: PromptEncoder, texts: PictureTexts, priors: PriorRows | None, measured: Sequence[Measured]
-) -> None:
-    """Encode every text that the run can read: of its pictures, its measurements and its samples."""
+) -> bool:
+    """Encode every text that the run can read: of pictures, measurements and samples; return whether all have space."""
     drawn = ["", bench.run.settings.validation.negative_prompt, *bench.run.prompts]
     said = [*texts.list_all(), *(priors.list_texts() if priors else []), *(m.text for m in measured), *drawn]
-    if not encoder.fill(list(dict.fromkeys(said)), bench.pause):
+    has_space = encoder.fill(list(dict.fromkeys(said)), bench.pause)
+    if not has_space:
         bench.progress.warn(
             "scratch space does not hold all encoded texts: some are encoded whenever they are read, which is slower; "
             "raise spec.pod.ephemeralStorage"
         )
+    return has_space
 
 
 def _warn_of_long_captions(pictures: Sequence[Picture], family: Family, method: Method, progress: Progress) -> None:

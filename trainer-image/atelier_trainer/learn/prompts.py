@@ -9,6 +9,7 @@ In: texts. Out: conditions on the training device. Knows a family, a method and 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import torch
@@ -26,6 +27,7 @@ from atelier_trainer.learn.methods.base import Method
 from atelier_trainer.learn.transfers import move_to
 from atelier_trainer.records import Cache
 
+log = logging.getLogger(__name__)
 NEAR_BYTES = 2 << 30
 """Encodings held in memory: 9,000 texts of Stable Diffusion 1, 500 of FLUX.1. The others are read from the cache."""
 
@@ -58,6 +60,7 @@ class PromptEncoder:
         missing = [text for text in texts if self._cache.read("texts", self._key(text)) is None]
         if not self._cache.has_space(size_bytes * len(missing)):
             return False
+        log.info("encoding %d of %d texts, the others are kept already", len(missing), len(texts))
         try:
             for text in missing:
                 pause()
