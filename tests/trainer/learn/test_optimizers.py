@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from prodigyopt import Prodigy as ReferenceProdigy
+from safetensors.torch import load_file
 from torch import nn
 
 from atelier_trainer.errors import InvalidInput
@@ -23,6 +25,7 @@ from atelier_trainer.learn.optimizer import (
     split_state,
     take_step,
 )
+from atelier_trainer.learn.tensor_files import write_tensors
 from learning import build_settings
 
 SIZE = 64
@@ -226,15 +229,26 @@ def test_8_bit_moments_need_their_library(monkeypatch: pytest.MonkeyPatch) -> No
         check_optimizer(build_settings(optimizer="AdamW8bit"), torch.device("cuda"))
 
 
-def test_moments_of_8_bits_come_back_as_they_were() -> None:
-    """A state keeps every tensor's number format: codes of 8 bits, their scales and their table."""
+def test_moments_of_8_bits_come_back_as_they_were(tmp_path: Path) -> None:
+    """A state's file keeps every tensor's number format: codes of 8 bits, their scales, an estimate in float64."""
     bench = Bench("AdamW")
-    codes = torch.arange(256, dtype=torch.uint8)
-    bench.optimizer.state[bench.masters[0]] = {"state1": codes, "absmax1": torch.rand(4), "step": 7}
+    codes = torch.arange(255, dtype=torch.uint8)
+    estimate = torch.tensor(1e-6, dtype=torch.float64)
+    entries = {"state1": codes, "absmax1": torch.rand(3), "distance": estimate, "step": 7}
+    bench.optimizer.state[bench.masters[0]] = entries
     other = Bench("AdamW")
-    join_state(other.optimizer, *bench.remember())
+    tensors, plain = bench.remember()
+    write_tensors(tmp_path / "moments.safetensors", tensors, {})
+    join_state(other.optimizer, load_file(tmp_path / "moments.safetensors"), plain)
     entries = other.optimizer.state[other.masters[0]]
     assert torch.equal(entries["state1"], codes)
     assert entries["state1"].dtype == torch.uint8
     assert torch.equal(entries["absmax1"], bench.optimizer.state[bench.masters[0]]["absmax1"])
+    assert torch.equal(entries["distance"], estimate)
     assert entries["step"] == 7
+
+
+def test_a_state_of_an_unknown_format_is_not_written(tmp_path: Path) -> None:
+    """What cannot be read back bit for bit is not written as something else."""
+    with pytest.raises(TypeError, match="bfloat16"):
+        write_tensors(tmp_path / "x.safetensors", {"a": torch.zeros(1, dtype=torch.bfloat16)}, {})
