@@ -98,6 +98,11 @@ def _train_together(workspace: Workspace, partners: _Partners, device: torch.dev
     execution = plan_execution(device, settings, workspace.execution, resumes=workspace.state is not None)
     apply_execution(execution.manifest)
     progress = _build_progress(workspace, settings, execution, partners.reporter, partners.clock)
+    if settings.batch_size < ranks.count:
+        progress.warn(
+            f"a batch of {settings.batch_size} pictures is shared by {ranks.count} GPUs, some of which have nothing to "
+            "do: raise tuning.batchSize, or ask for fewer (pod.gpus, pod.nodes)"
+        )
     try:
         ending = _prepare_and_run(workspace, partners, execution, progress)
         partners.recorder.flush()
