@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -111,3 +112,15 @@ def test_each_part_matters(first: Finished, cache: MemoryCache, tmp_path: Path, 
     finished = run(tmp_path / "other", workspace=build(tmp_path / "other", cache, **change))
     ours, theirs = finished.weights(), first.weights()
     assert any(not torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_shapes_are_logged_before_the_first_step(
+    cache: MemoryCache, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log says how many pictures are trained in which shape and how many are encoded, and no caption."""
+    workspace = build(tmp_path / "logged", cache, steps=1, warmupSteps=0, everySteps=1)
+    with caplog.at_level(logging.INFO, "atelier_trainer.learn"):
+        run(tmp_path / "logged", workspace=workspace)
+    assert "training shapes: 64x64 px (11 pictures)" in caplog.messages
+    assert "encoding 0 of 22 pictures, the others are kept already" in caplog.messages
+    assert not any(picture.caption in caplog.text for picture in workspace.pictures if picture.caption)
