@@ -66,6 +66,16 @@ async def test_the_config_map_is_there_before_the_job(actor: Actor, cluster: Fak
     assert [(verb, plural) for verb, plural, _ in cluster.calls] == [("create", "configmaps"), ("create", "jobs")]
 
 
+async def test_pods_can_be_named_before_they_are_made(actor: Actor, cluster: FakeCluster, meta: Meta):
+    """The Service of pods that train together comes before their Job, and a second round finds it there."""
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": a_child("one-train"), "spec": {"clusterIP": "None"}}
+    await actor.perform(ONE, meta, replace(creation("one-train-1"), service=service))
+    made = [plural for verb, plural, _ in cluster.calls if verb == "create"]
+    assert made == ["configmaps", "services", "jobs"]
+    await actor.perform(ONE, meta, replace(creation("one-preflight-2"), service=service))
+    assert len([key for key in cluster.objects if key[0] == "services"]) == 1
+
+
 async def test_a_created_job_is_known_at_once(actor: Actor, cache: Cache, meta: Meta):
     """The next look does not depend on the watch having brought it."""
     await actor.perform(ONE, meta, creation())

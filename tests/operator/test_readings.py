@@ -65,6 +65,15 @@ def test_a_disrupted_pod_is_known():
     assert readings.read_pod(a_pod(conditions=[{"type": "DisruptionTarget", "status": "True"}])).disrupted
 
 
+@pytest.mark.parametrize(("annotations", "index"), [(None, 0), ({}, 0), ("2", 2), ("two", 0)])
+def test_a_pod_has_the_index_that_kubernetes_gave_it(annotations: object, index: int):
+    """A pod of an Indexed Job has its number; any other pod is the first of its kind."""
+    body = a_pod()
+    written = {names.ANNOTATION_COMPLETION_INDEX: annotations} if isinstance(annotations, str) else annotations
+    body["metadata"]["annotations"] = written
+    assert readings.read_pod(body).index == index
+
+
 def test_a_pod_has_the_grace_it_was_deleted_with():
     """The grace of the deletion counts, not the one of the spec."""
     body = a_pod()
