@@ -75,7 +75,13 @@ def a_job(name: str = "teapot-train-1", *, pod: dict[str, Any] | None = None, **
             {
                 "name": names.CONTAINER,
                 "image": f"{TRAINER_IMAGE}:0.1.0",
-                "env": [{"name": names.ENV_POD_IP, "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+                "env": [
+                    {"name": names.ENV_POD_IP, "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+                    {
+                        "name": names.ENV_EPHEMERAL_BYTES,
+                        "valueFrom": {"resourceFieldRef": {"resource": "limits.ephemeral-storage"}},
+                    },
+                ],
                 "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
                 **container,
             }
