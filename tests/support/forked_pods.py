@@ -7,6 +7,7 @@ them and is forked: for every pod, and again by the pod for each of its processe
 
 from __future__ import annotations
 
+import ctypes
 import json
 import multiprocessing
 import os
@@ -21,6 +22,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+PR_SET_PDEATHSIG = 1
+"""linux/prctl.h"""
 PATIENCE_SECONDS = 300.0
 """Longest wait for anything that must come, on a busy machine."""
 
@@ -101,7 +104,8 @@ def serve(pipe: Connection) -> None:
 
 
 def _run(run: Callable[..., int], given: tuple[Any, ...]) -> None:
-    """Run a function and end; nothing of the process that was forked may go on here."""
+    """Run a function and end; nothing of the process that was forked may go on here, nor outlive it."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     code = 70
     try:
         code = run(*given)

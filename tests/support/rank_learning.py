@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from diffusers import UNet2DConditionModel
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
@@ -18,8 +19,10 @@ from atelier_trainer.learn.losses import LossWindow
 from atelier_trainer.learn.train import train
 from atelier_trainer.records import Picture, Place, Recorder
 from learning import FolderRecorder, ScriptedControl, build_settings, build_workspace
+from tiny_models import TEXT_WIDTH, write_stable_diffusion_1
 
 NO_CLIPPING = 1e6
+WIDTHS = (16, 32)
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,24 @@ class Measured:
     """Of the first step, as the optimiser sees it, before any clipping."""
     losses: list[float] = field(default_factory=list)
     """Of every step."""
+
+
+def write_shallow_model(folder: Path) -> Path:
+    """Write a tiny base model with half the layers of the usual one: here every layer costs a second."""
+    write_stable_diffusion_1(folder)
+    denoiser = UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=WIDTHS,
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        mid_block_type=None,
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        norm_num_groups=4,
+        cross_attention_dim=TEXT_WIDTH,
+        attention_head_dim=2,
+    )
+    denoiser.save_pretrained(folder / "unet")
+    return folder
 
 
 def measure_cases(place: Place, pipe: Connection, scratch: Path, cases: tuple[Case, ...]) -> None:

@@ -16,8 +16,7 @@ from PIL import Image
 from atelier_trainer.records import Picture
 from forked_pods import Nursery, measure_crew
 from learning import TEAPOTS, read_pictures
-from rank_learning import Case, Measured
-from tiny_models import write_stable_diffusion_1
+from rank_learning import Case, Measured, write_shallow_model
 
 STEPS = 100
 COUNTS = (1, 2, 4)
@@ -34,7 +33,7 @@ Runs = dict[int, dict[str, list[Measured]]]
 def runs(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """Both cases, trained by one, two and four processes."""
     folder = tmp_path_factory.mktemp("sums")
-    base_model = write_stable_diffusion_1(folder / "base-model")
+    base_model = write_shallow_model(folder / "base-model")
     teapots = read_pictures(TEAPOTS)[:12]
     cases = (
         Case("easy", base_model, teapots, EASY),
