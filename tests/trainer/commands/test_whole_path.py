@@ -23,7 +23,7 @@ def test_main_path(tenant: Tenant, dataset_revision: str) -> None:
     """What is selected is published, the rest is deleted, and nothing else changes."""
     asked = tenant.training_input(dataset_revision, UPLOAD)
     ready = tenant.pod().run(Role.PREFLIGHT, asked)
-    assert (ready.exit_code, ready.report.message) == (ExitCode.DONE, "")
+    assert ready.exit_code == ExitCode.DONE, ready.report.message
 
     trained = tenant.pod().run(Role.TRAIN, asked)
     assert (trained.report.reason, trained.report.message) == (Reason.TRAINING_COMPLETE, "")
