@@ -98,6 +98,17 @@ def test_changed_mask_is_refused(volume_tenant: Tenant, train: Train) -> None:
     assert (ending.report.reason, ending.report.message.split()[0]) == (Reason.DATASET_CHANGED, "a.mask.png")
 
 
+@pytest.mark.parametrize(("masks", "code"), [("auto", ExitCode.DATASET_UNUSABLE), ("none", ExitCode.DONE)])
+def test_missing_mask_is_known_before_a_gpu_is_asked_for(volume_tenant: Tenant, masks: str, code: ExitCode) -> None:
+    """Preflight misses a mask that was inspected, where masks are used."""
+    mask = draw_png(colour=WHITE)
+    files = {"a.png": draw_png(), "a.mask.png": mask, "a.txt": b"TKXW, one pot"}
+    settings = build_settings(steps=4, everySteps=2, masks=masks)
+    asked = volume_tenant.training_input(put_dataset(volume_tenant, files), UPLOAD, settings=settings)
+    volume_tenant.store.delete([volume_tenant.layout.blob("teapots", hash_bytes(mask).sha256)])
+    assert volume_tenant.pod().run(Role.PREFLIGHT, asked).exit_code == code
+
+
 def test_prior_pictures_arrive(volume_tenant: Tenant, train: Train) -> None:
     """Pictures of the prior's dataset come beside the run's own."""
     revision = put_teapots(volume_tenant)

@@ -7,7 +7,7 @@ it will need. The checks go from cheap to dear; the first that fails ends it wit
 from __future__ import annotations
 
 from atelier_contract.inputs import TrainingInput
-from atelier_contract.manifests import DatasetItem, DatasetRevision
+from atelier_contract.manifests import DatasetRevision
 from atelier_contract.reasons import Reason
 from atelier_contract.roles import Role
 from atelier_contract.termination import SHORT_DIGEST, CompactRow, PreflightResult, TerminationReport, compact_row
@@ -109,24 +109,31 @@ def _check_captions(asked: TrainingInput, revision: DatasetRevision) -> None:
 def _check_pictures(
     settings: TrainerSettings, home: Home, asked: TrainingInput, revision: DatasetRevision, patience: Patience
 ) -> None:
-    """Compare what lies in the source with the revision; a foreign source byte for byte."""
+    """Compare what lies in the source with the revision, masks too; a foreign source byte for byte."""
     dataset = open_dataset(settings, home, asked.dataset, patience)
+    masked = [item for item in revision.items if item.mask_path and asked.settings.masks == "auto"]
     if isinstance(dataset, UploadedDataset):
         sizes = dataset.list_blobs()
         for item in revision.items:
             if sizes.get(dataset.key_of(item)) != item.bytes:
                 raise changed(asked, item.path)
+        for item in masked:
+            if dataset.key_of_mask(item) not in sizes:
+                raise changed(asked, item.mask_path or item.path)
         return
 
-    def verify(item: DatasetItem) -> None:
+    def verify(file: tuple[str, str, str]) -> None:
+        key, sha256, path = file
         try:
-            is_same = dataset.shelf.digest(dataset.key_of(item)).sha256 == item.sha256
+            is_same = dataset.shelf.digest(key).sha256 == sha256
         except ObjectMissing:
             is_same = False
         if not is_same:
-            raise changed(asked, item.path)
+            raise changed(asked, path)
 
-    for _ in map_at_once(verify, revision.items):
+    pictures = [(dataset.key_of(item), item.sha256, item.path) for item in revision.items]
+    masks = [(dataset.key_of_mask(item), item.mask_sha256 or "", item.mask_path or "") for item in masked]
+    for _ in map_at_once(verify, [*pictures, *masks]):
         pass
 
 
