@@ -81,7 +81,6 @@ class Result:
     """What one comparison found."""
 
     measured: dict[str, Measured]
-    finished: dict[str, Finished]
     losses: dict[str, float]
     """Held-out, by side."""
 
@@ -130,7 +129,7 @@ def compare(comparison: Comparison, pairs: int) -> Result:
         _check_parameters(finished)
         held_out = read_captioned(HELD_OUT)[:HELD_OUT_PICTURES]
         losses = {key: measure_file(task, held_out, done.file) for key, done in finished.items()}
-    return Result(measured, finished, losses)
+    return Result(measured, losses)
 
 
 def _check_threads(measured: Mapping[str, Measured]) -> None:

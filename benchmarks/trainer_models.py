@@ -27,6 +27,7 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
+from torch import nn
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
@@ -167,7 +168,7 @@ def write_model(shape: Shape, folder: Path, device: str = "cpu") -> Path:
     Args:
         shape: its sizes.
         folder: of all models; made where it is missing.
-        device: where the weights are drawn; a GPU is quicker for the large ones.
+        device: where the denoiser's weights are drawn; a GPU is quicker for the large ones.
     """
     target = folder / f"{shape.name}-{SEED}"
     if target.exists():
@@ -178,20 +179,27 @@ def write_model(shape: Shape, folder: Path, device: str = "cpu") -> Path:
     before = torch.get_default_dtype()
     torch.set_default_dtype(shape.dtype)
     try:
-        with torch.device(device):
-            pipeline = BUILDERS[shape.architecture](shape, unfinished)
+        pipeline = BUILDERS[shape.architecture](shape, build_denoiser(shape, device), unfinished)
     finally:
         torch.set_default_dtype(before)
     pipeline.save_pretrained(unfinished)
     return unfinished.rename(target)
 
 
-def _build_stable_diffusion_1(shape: Shape, folder: Path) -> StableDiffusionPipeline:
+def build_denoiser(shape: Shape, device: str) -> nn.Module:
+    """Return a denoiser with random weights on a device, in the present default number format."""
+    kind = FluxTransformer2DModel if shape.architecture is Architecture.FLUX_1 else UNet2DConditionModel
+    with torch.device(device):
+        denoiser: nn.Module = kind(**shape.denoiser)
+    return denoiser
+
+
+def _build_stable_diffusion_1(shape: Shape, denoiser: nn.Module, folder: Path) -> StableDiffusionPipeline:
     return StableDiffusionPipeline(
         vae=_build_autoencoder(shape, 4, scaling_factor=0.18215),
         text_encoder=CLIPTextModel(_describe_clip(shape, 768, 12)),
         tokenizer=_build_clip_tokenizer(shape, folder / "tokenizer"),
-        unet=UNet2DConditionModel(**shape.denoiser),
+        unet=denoiser,
         scheduler=PNDMScheduler(**NOISE, skip_prk_steps=True, set_alpha_to_one=False),
         safety_checker=None,
         feature_extractor=None,
@@ -199,7 +207,7 @@ def _build_stable_diffusion_1(shape: Shape, folder: Path) -> StableDiffusionPipe
     )
 
 
-def _build_stable_diffusion_xl(shape: Shape, folder: Path) -> StableDiffusionXLPipeline:
+def _build_stable_diffusion_xl(shape: Shape, denoiser: nn.Module, folder: Path) -> StableDiffusionXLPipeline:
     second = _describe_clip(shape, 1280, 20, hidden_act="gelu", projection_dim=1280)
     return StableDiffusionXLPipeline(
         vae=_build_autoencoder(shape, 4, scaling_factor=0.13025),
@@ -207,13 +215,13 @@ def _build_stable_diffusion_xl(shape: Shape, folder: Path) -> StableDiffusionXLP
         text_encoder_2=CLIPTextModelWithProjection(second),
         tokenizer=_build_clip_tokenizer(shape, folder / "tokenizer"),
         tokenizer_2=_build_clip_tokenizer(shape, folder / "tokenizer_2"),
-        unet=UNet2DConditionModel(**shape.denoiser),
+        unet=denoiser,
         scheduler=EulerDiscreteScheduler(**NOISE, timestep_spacing="leading"),
         add_watermarker=False,
     )
 
 
-def _build_flux(shape: Shape, folder: Path) -> FluxPipeline:
+def _build_flux(shape: Shape, denoiser: nn.Module, folder: Path) -> FluxPipeline:
     quantless = {"use_quant_conv": False, "use_post_quant_conv": False}
     t5 = T5Config(
         vocab_size=len(_list_t5_pieces()), d_model=4096, d_kv=64, d_ff=1024, num_layers=1, num_heads=8,
@@ -226,11 +234,11 @@ def _build_flux(shape: Shape, folder: Path) -> FluxPipeline:
         tokenizer=_build_clip_tokenizer(shape, folder / "tokenizer"),
         text_encoder_2=T5EncoderModel(t5),
         tokenizer_2=T5Tokenizer(vocab=_list_t5_pieces(), extra_ids=0, model_max_length=512),
-        transformer=FluxTransformer2DModel(**shape.denoiser),
+        transformer=denoiser,
     )
 
 
-BUILDERS: dict[Architecture, Callable[[Shape, Path], Any]] = {
+BUILDERS: dict[Architecture, Callable[[Shape, nn.Module, Path], Any]] = {
     Architecture.STABLE_DIFFUSION_1: _build_stable_diffusion_1,
     Architecture.STABLE_DIFFUSION_XL: _build_stable_diffusion_xl,
     Architecture.FLUX_1: _build_flux,
