@@ -33,6 +33,7 @@ class FakeOutcome:
     stopped_early: bool
     interrupted: bool
     exact: bool = True
+    quality: str = ""
 
 
 def learn(workspace: Workspace, recorder: Recorder, reporter: Reporter, control: Control, clock: Clock) -> FakeOutcome:

@@ -84,6 +84,8 @@ def end_training(look: Look, status: TrainingJobStatus) -> tuple[TrainingJobStat
     message = f"trained to step {report.train.to_step}" + (
         "" if report.train.exact else "; the resumed part is not exact"
     )
+    if report.message:
+        message = f"{message}; {report.message}"  # what the checkpoints say against the result
     return complete(look, status, reason, message), None
 
 

@@ -107,6 +107,15 @@ def test_completion_fills_status() -> None:
     assert [action for action in stage.plan.actions if isinstance(action, EmitEvent)]
 
 
+def test_completion_says_what_speaks_against_the_result() -> None:
+    """What the trainer's last words say of the checkpoints stays with the completed run, where the user chooses."""
+    report = a_train_report().model_copy(update={"message": "the held-out loss has risen for 3 checkpoints"})
+    ended = an_ended_pod(report=report)
+    stage = at_running().with_job(a_job("teapot-train-1", Role.TRAIN, ended, complete=True))
+    message = condition_of(stage.plan, Condition.COMPLETE).message
+    assert message == "trained to step 100; the held-out loss has risen for 3 checkpoints"
+
+
 def test_completion_is_told_once() -> None:
     """The next look at a completed run does nothing and writes nothing."""
     stage = at_selection()

@@ -23,6 +23,7 @@ from transformers import (
 
 from atelier_contract.architectures import Architecture
 from atelier_contract.manifests import CheckpointManifest, SampleFile
+from atelier_trainer.commands.attempt import end_as
 from atelier_trainer.errors import InvalidInput
 from atelier_trainer.learn.losses import LossWindow
 from atelier_trainer.learn.overfitting import PATIENCE, explain_overfit
@@ -36,6 +37,7 @@ from atelier_trainer.learn.similarity import (
     compare_features,
     find_threshold,
 )
+from atelier_trainer.learn.train import Outcome
 from atelier_trainer.records import Picture
 from learning import KeptReports, SteppedClock, build_settings, build_told, build_workspace
 from learning_results import run
@@ -244,8 +246,8 @@ def test_copies_that_the_base_model_draws_are_not_the_runs() -> None:
     assert explain_overfit(course) == []
 
 
-def test_the_report_warns_of_learning_by_heart() -> None:
-    """What checkpoints speak for is among the report's warnings, also after a restart that only reads them."""
+def test_report_and_last_words_warn_of_learning_by_heart() -> None:
+    """What checkpoints speak for is told while the run goes on and at its end, also where a restart only reads them."""
     settings = build_settings()
     reports = KeptReports()
     progress = Progress(
@@ -262,4 +264,7 @@ def test_the_report_warns_of_learning_by_heart() -> None:
     for manifest in reversed(a_course([0.3, 0.2, 0.21, 0.22, 0.23], [0.3, 0.2, 0.18, 0.16, 0.14])):
         progress.note_checkpoint(manifest, is_new=False)
     progress.report()
-    assert any("learn its pictures by heart" in warning for warning in reports.reports[-1].warnings)
+    (sentence,) = progress.explain_quality()
+    assert sentence in reports.reports[-1].warnings
+    outcome = Outcome(0, 6, complete=True, stopped_early=False, interrupted=False, exact=True, quality=sentence)
+    assert end_as("a", outcome).report.message == sentence

@@ -16,7 +16,7 @@ from atelier_contract.progress import CheckpointRow
 from atelier_contract.reasons import Reason
 from atelier_contract.roles import Role
 from atelier_contract.termination import TerminationReport, TrainResult
-from atelier_trainer.commands.ending import Ending
+from atelier_trainer.commands.ending import Ending, shorten
 from atelier_trainer.edges.cache import StoreCache
 from atelier_trainer.edges.home import Home
 from atelier_trainer.edges.recorder import StoreRecorder
@@ -110,4 +110,5 @@ def end_as(attempt: str, outcome: Outcome) -> Ending:
         code, reason = ExitCode.INTERRUPTED, Reason.INTERRUPTED
     else:
         code, reason = ExitCode.DONE, Reason.STOPPED_EARLY if result.stopped_early else Reason.TRAINING_COMPLETE
-    return Ending(code, TerminationReport(role=Role.TRAIN, reason=reason, train=result))
+    report = TerminationReport(role=Role.TRAIN, reason=reason, message=shorten(outcome.quality), train=result)
+    return Ending(code, report)

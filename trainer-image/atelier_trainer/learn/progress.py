@@ -74,13 +74,16 @@ class Progress:
         self._settle()
         self._warn_of_share()
 
+    def explain_quality(self) -> list[str]:
+        """Return what the checkpoints so far say of the run, in sentences; empty: nothing to worry about."""
+        return explain_overfit([self._checkpoints[step] for step in sorted(self._checkpoints)])
+
     def report(self) -> None:
         """Tell how far things are. Raises Diverged when the losses read for it are not sane."""
         self._settle()
         self._reported = self._since
         losses = self.losses.read(self.step)
         baseline = self._checkpoints.get(0)
-        known = [self._checkpoints[step] for step in sorted(self._checkpoints)]
         self.reporter.report(
             ProgressReport(
                 run_identity=self.told.run_identity,
@@ -97,7 +100,7 @@ class Progress:
                 exact=self.exact,
                 baseline_loss=baseline.held_out_loss if baseline else None,
                 empty_caption_loss=baseline.empty_caption_loss if baseline else None,
-                warnings=[*self.warnings, *explain_overfit(known)],
+                warnings=[*self.warnings, *self.explain_quality()],
             )
         )
 

@@ -60,6 +60,8 @@ class Outcome:
     """Not over: another attempt goes on from the state."""
     exact: bool
     """Whether this attempt computed as the first one did."""
+    quality: str = ""
+    """What the checkpoints say against the result, in sentences; empty: nothing."""
 
 
 def train(workspace: Workspace, recorder: Recorder, reporter: Reporter, control: Control, clock: Clock) -> Outcome:
@@ -116,6 +118,7 @@ def _train_together(workspace: Workspace, partners: _Partners, device: torch.dev
         stopped_early=ending is Ending.STOPPED,
         interrupted=ending is Ending.INTERRUPTED,
         exact=progress.exact,
+        quality=". ".join(progress.explain_quality()),
     )
 
 
