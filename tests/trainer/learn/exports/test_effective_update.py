@@ -12,7 +12,7 @@ from exported import CASES, TEXT, Exported, find_effective_updates
 
 LARGEST_ERROR = 1e-3
 """Of a layer's effective update."""
-LARGEST_ANSWER_ERROR = 1e-4
+LARGEST_ANSWER_ERROR = 1e-5
 """Of what the whole model then says: sums in another order, through all its layers."""
 Find = Callable[[Architecture, str], Exported]
 Elsewhere = dict[tuple[Architecture, str], dict[str, Tensor]]

@@ -37,6 +37,15 @@ def read_metadata(file: Path) -> dict[str, str]:
         return dict(opened.metadata())
 
 
+@pytest.mark.parametrize(("architecture", "method"), CASES)
+def test_files_hold_float32_alone(architecture: Architecture, method: str, shelf: Find) -> None:
+    """No weight is rounded on its way out, and none is not a number."""
+    for file in shelf(architecture, method).files.values():
+        tensors = load_file(file)
+        assert {tensor.dtype for tensor in tensors.values()} == {torch.float32}
+        assert all(bool(tensor.isfinite().all()) for tensor in tensors.values())
+
+
 class TestInvokeAI:
     """It tells families apart by names and widths, never by words."""
 
