@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from accelerate import PartialState
@@ -91,10 +92,7 @@ def measure(place: Place, scratch: Path, case: Case) -> Measured:
 
     note = LossWindow.note
     hook = register_optimizer_step_pre_hook(keep_gradient)
-    LossWindow.note = keep_loss  # type: ignore[method-assign] # in a process of its own
-    try:
+    with patch.object(LossWindow, "note", keep_loss):
         train(workspace, recorder, SilentReporter(), ScriptedControl(), time.monotonic)
-    finally:
-        LossWindow.note = note  # type: ignore[method-assign]
-        hook.remove()
+    hook.remove()
     return measured

@@ -7,8 +7,10 @@ store does with its description, nor what a subcommand is for. In tests and loca
 
 from __future__ import annotations
 
+import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast, get_args
@@ -114,6 +116,18 @@ def read_settings(environment: Mapping[str, str]) -> TrainerSettings:
         ephemeral_bytes=int(environment.get(names.ENV_EPHEMERAL_BYTES) or 0) or None,
         crew=_read_crew(environment),
     )
+
+
+@contextmanager
+def inherited(told: Mapping[str, str]) -> Iterator[None]:
+    """Let processes that are started within the block find these values in their environment too."""
+    before = dict(os.environ)
+    os.environ.update(told)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def read_bucket(folder: Path, secret_name: str, has_pod_identity: bool, bucket: str = "") -> BucketDescription:

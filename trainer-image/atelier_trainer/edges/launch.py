@@ -26,7 +26,7 @@ from typing import Any
 
 from atelier_contract.exit_codes import ExitCode
 from atelier_trainer.records import Place
-from atelier_trainer.settings import Crew
+from atelier_trainer.settings import Crew, inherited
 
 LEAVE_SECONDS = 120.0
 """For a process whose peer is gone: it may be in a forward pass, or be storing a checkpoint that is made already."""
@@ -65,20 +65,15 @@ def launch_members(crew: Crew, folder: Path, entry: Callable[..., None], *given:
     spawn = multiprocessing.get_context("spawn")
     rendezvous = f"tcp://{crew.leader_address}" if crew.nodes > 1 else (folder / uuid.uuid4().hex).as_uri()
     members = []
-    before = dict(os.environ)
-    try:
-        for local in range(crew.processes):
-            place = Place(crew.node_index * crew.processes + local, crew.processes * crew.nodes, rendezvous)
-            os.environ.update(_describe_place(crew, place, local))  # a spawned process inherits it
-            ours, theirs = spawn.Pipe(duplex=False)
-            process = spawn.Process(target=entry, args=(place, theirs, *given), name=f"rank-{place.index}")
+    for local in range(crew.processes):
+        place = Place(crew.node_index * crew.processes + local, crew.processes * crew.nodes, rendezvous)
+        ours, theirs = spawn.Pipe(duplex=False)
+        process = spawn.Process(target=entry, args=(place, theirs, *given), name=f"rank-{place.index}")
+        with inherited(_describe_place(crew, place, local)):
             process.start()
-            theirs.close()  # so that the end of the process is the end of the pipe
-            members.append(Member(place, process, ours))
-            log.info("rank %d of %d is process %d", place.index, place.count, process.pid)
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+        theirs.close()  # so that the end of the process is the end of the pipe
+        members.append(Member(place, process, ours))
+        log.info("rank %d of %d is process %d", place.index, place.count, process.pid)
     return members
 
 
@@ -147,7 +142,7 @@ def _describe_place(crew: Crew, place: Place, local: int) -> dict[str, str]:
         "WORLD_SIZE": str(place.count),
         "LOCAL_RANK": str(local),
         "LOCAL_WORLD_SIZE": str(crew.processes),
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+        "OMP_NUM_THREADS": "1",  # as many as an execution has on the processor, see learn.execution
     }
     # A sandbox may not resolve its own host name, by which gloo would choose an interface.
     return told if crew.nodes > 1 else told | {"GLOO_SOCKET_IFNAME": "lo"}
