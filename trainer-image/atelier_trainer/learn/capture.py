@@ -48,23 +48,33 @@ class Graph(Protocol):
 
 
 class CudaGraph:
-    """A graph of CUDA kernels."""
+    """A graph of CUDA kernels.
 
-    def __init__(self) -> None:
+    Graphs of one attempt share the memory of what they compute in between: they run one at a time and leave nothing in
+    it, so that many shapes need no more than the largest.
+    """
+
+    def __init__(self, sibling: Graph | None = None) -> None:
+        """Record nothing yet; share a sibling's memory where there is one."""
         self._graph = torch.cuda.CUDAGraph()
+        self._sibling = sibling if isinstance(sibling, CudaGraph) else None
 
     def warm_up(self, work: Callable[[], None], runs: int) -> None:
         """Run the work on a stream of its own, as recording will."""
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(runs):
-                work()
-        torch.cuda.current_stream().wait_stream(side)
+        try:
+            with torch.cuda.stream(side):
+                for _ in range(runs):
+                    work()
+        finally:  # whatever comes next, be it putting back after a shortage, comes after these runs
+            torch.cuda.current_stream().wait_stream(side)
 
     def record(self, work: Callable[[], None]) -> None:
         """Record the kernels that the work launches."""
-        with torch.cuda.graph(self._graph):
+        pool = self._sibling._graph.pool() if self._sibling else None  # noqa: SLF001 - its own kind
+        self._sibling = None
+        with torch.cuda.graph(self._graph, pool=pool):
             work()
 
     def replay(self) -> None:
@@ -90,7 +100,7 @@ class CapturedSteps:
         self,
         learn: Callable[[Sequence[Pass]], Tensor],
         list_state: Callable[[], list[Tensor]],
-        build_graph: Callable[[], Graph],
+        build_graph: Callable[[Graph | None], Graph],
         seed: Callable[[int], None],
     ) -> None:
         """Capture nothing yet.
@@ -98,7 +108,7 @@ class CapturedSteps:
         Args:
             learn: a whole step on prepared passes, which returns its loss.
             list_state: every tensor that a step changes and a later one reads; a step adds none.
-            build_graph: makes a graph.
+            build_graph: makes a graph, given another one of the attempt, if there is one.
             seed: given the steps done, seeds what the passes draw on the device (dropout).
         """
         self._learn, self._list_state, self._build_graph, self._seed = learn, list_state, build_graph, seed
@@ -138,7 +148,8 @@ class CapturedSteps:
         def work() -> None:
             loss.copy_(self._learn(buffers))
 
-        graph = self._build_graph()
+        sibling = next(iter(self._recordings.values()), None)
+        graph = self._build_graph(sibling.graph if sibling else None)
         before = [(tensor, tensor.detach().clone()) for tensor in self._list_state()]
         try:
             try:
