@@ -27,7 +27,7 @@ from atelier_contract.dataset import ModelType
 MODELS = ROOT / "build" / "trainer-bench"
 PICTURES = ROOT / "playground" / "datasets" / "teapots"
 HELD_OUT = ROOT / "playground" / "datasets" / "teapots-heldout"
-HELD_OUT_PICTURES = 8
+HELD_OUT_PICTURES = 4
 RUN_STEPS = 2_000
 """Of the run that the start-up is a share of."""
 PAIRS = 9
@@ -70,7 +70,7 @@ class Comparison:
 
 LORA = Comparison("lora", "ConceptModel", QUARTER, 128, 4, 1e-3, "lora example", 3)
 EMBEDDING = Comparison("embedding", "Embedding", QUARTER, 128, 4, 5e-3, "inversion example", 3)
-STEP = Comparison("step", "ConceptModel", QUARTER, 256, 4, 1e-3, "peft loop", 3)
+STEP = Comparison("step", "ConceptModel", QUARTER, 256, 4, 1e-3, "peft loop", 2)
 HOST = Comparison("host", "ConceptModel", NARROW, 64, 1, 1e-3, "peft loop", 30, compiles=True)
 COMPARISONS = (LORA, EMBEDDING, STEP, HOST)
 PARTS = (*(comparison.name for comparison in COMPARISONS), OPERATIONS)
