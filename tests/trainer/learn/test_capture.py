@@ -104,7 +104,7 @@ def test_replayed_steps_are_the_plain_ones(masked: bool) -> None:
 
 
 def test_every_shape_is_recorded_once() -> None:
-    """The first step is computed plainly, while the optimiser makes its moments; then each shape is, beside the first."""
+    """The first step is computed plainly, while the optimiser makes its moments; then each shape beside the first."""
     made: list[RecordedGraph] = []
 
     class Counted(RecordedGraph):
