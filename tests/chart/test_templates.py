@@ -43,11 +43,9 @@ def test_four_templates_are_shipped(shipped: dict[str, TrainingTemplateSpec]) ->
 
 
 def test_every_family_and_type_has_a_recipe(named: tuple[str, TrainingTemplateSpec]) -> None:
-    """A template serves whatever can be trained; an embedding cannot hold a label, so products have none."""
-    name, spec = named
+    """A template serves whatever can be trained."""
+    _, spec = named
     wanted = {(family, kind) for family in Architecture for kind in list_types(family)}
-    if name == "product":
-        wanted = {(family, kind) for family, kind in wanted if kind == "ConceptModel"}
     assert {(recipe.architecture, recipe.type) for recipe in spec.recipes} == wanted
 
 
