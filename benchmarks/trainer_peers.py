@@ -113,9 +113,9 @@ def build_adamw(parameters: list[Any], task: Task) -> torch.optim.AdamW:
     return torch.optim.AdamW(parameters, lr=task.learning_rate, weight_decay=WEIGHT_DECAY, fused=True)
 
 
-def add_lora(model: Any, rank: int, targets: list[str]) -> list[Any]:
-    """Add peft's adapters to a denoiser and return what is trained."""
-    config = LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=targets)
+def add_lora(model: Any, rank: int, targets: list[str], begin: Any = True) -> list[Any]:
+    """Add peft's adapters to a denoiser, begun as peft does unless told otherwise, and return what is trained."""
+    config = LoraConfig(r=rank, lora_alpha=rank, init_lora_weights=begin, target_modules=targets)
     model.add_adapter(config)
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
@@ -125,7 +125,7 @@ def run_lora_example(task: Task, pace: Pace) -> Finished:
     accelerator = Accelerator(gradient_accumulation_steps=1)
     set_seed(task.seed)
     parts = Parts(task)
-    trained = add_lora(parts.unet, task.rank, ATTENTION)
+    trained = add_lora(parts.unet, task.rank, ATTENTION, "gaussian")
     optimizer = build_adamw(trained, task)
     rates = get_scheduler("constant", optimizer=optimizer)
     loader = build_loader(task, parts, lambda caption: caption)
