@@ -128,7 +128,7 @@ def test_what_has_ended_its_course_stands_still(build: Callable[..., Bench]) -> 
 
 def is_own(name: str) -> bool:
     """Return whether an entry is the first master's own: Prodigy keeps what all groups share with it."""
-    return name.startswith("0.") and name.removeprefix("0.") not in {"distance", "numerator", "k"}
+    return name.startswith("0.") and name.removeprefix("0.") not in {"distance", "k"}
 
 
 def test_a_group_that_has_ended_does_not_weigh_on_the_others(build: Callable[..., Bench]) -> None:
@@ -206,6 +206,21 @@ def test_prodigy_is_its_authors(weight_decay: float) -> None:
     found = ours.optimizer.state[ours.masters[0]]["distance"].item()
     assert found > 1e-4
     assert found == pytest.approx(theirs.param_groups[0]["d"], rel=1e-4)
+
+
+def test_a_group_that_has_ended_does_not_lengthen_the_distance() -> None:
+    """When the group with by far the larger gradients ends, the distance goes on from what was found so far."""
+    masters = [nn.Parameter(torch.zeros(SIZE)), nn.Parameter(torch.zeros(SIZE))]
+    groups = [RateGroup([masters[0]], 1.0), RateGroup([masters[1]], 1.0, until_step=20)]
+    optimizer = build_optimizer(groups, build_settings(optimizer="Prodigy", learningRate=1.0))
+    found = []
+    for step in range(21):
+        masters[0].grad = 1e-3 * (masters[0].detach() - 1)
+        masters[1].grad = masters[1].detach() - 1
+        set_rate(optimizer, 1.0, step)
+        take_step(optimizer)
+        found.append(optimizer.state[masters[0]]["distance"].item())
+    assert found[20] < 2 * found[19]
 
 
 def test_prodigy_refuses_several_rates() -> None:

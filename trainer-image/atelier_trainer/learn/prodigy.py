@@ -44,11 +44,11 @@ class Prodigy(torch.optim.Optimizer):
         beta3 = math.sqrt(beta2)
         k, distance = shared["k"] + 1, shared["distance"]
         rate = distance * groups[0]["lr"] * (1 - beta2**k).sqrt() / (1 - beta1**k)
-        shared["numerator"].mul_(beta3)
-        denominator = torch.zeros_like(distance)
+        numerator, denominator = torch.zeros_like(distance), torch.zeros_like(distance)
         for parameter in _list_parameters(groups):
-            denominator += self._observe(parameter, shared, rate, beta3)
-        found = torch.where(denominator > 0, shared["numerator"] / denominator, distance)
+            denominator += self._observe(parameter, distance, rate, beta3)
+            numerator += self.state[parameter]["numerator"]
+        found = torch.where(denominator > 0, numerator / denominator, distance)
         distance.copy_(torch.maximum(distance, found))
         shared["k"].add_(denominator > 0)
         for group in groups:
@@ -60,21 +60,26 @@ class Prodigy(torch.optim.Optimizer):
         first = self.param_groups[0]["params"][0]
         state: dict[str, Tensor] = self.state[first]
         if "distance" not in state:
-            for name, value in (("distance", FIRST_DISTANCE), ("numerator", 0.0), ("k", 0.0)):
+            for name, value in (("distance", FIRST_DISTANCE), ("k", 0.0)):
                 state[name] = torch.tensor(value, dtype=torch.float64, device=first.device)
         return state
 
-    def _observe(self, parameter: nn.Parameter, shared: dict[str, Tensor], rate: Tensor, beta3: float) -> Tensor:
-        """Take a gradient into the moments and into the estimate; return its part of the estimate's denominator."""
-        state, distance = self.state[parameter], shared["distance"]
+    def _observe(self, parameter: nn.Parameter, distance: Tensor, rate: Tensor, beta3: float) -> Tensor:
+        """Take a gradient into the moments and into the estimate; return its part of the estimate's denominator.
+
+        Its part of the numerator is kept with it, not in one sum: else what a group that has ended left there would be
+        divided by the others' denominator alone, and the distance, which never falls, would leap.
+        """
+        state = self.state[parameter]
         gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         if "start" not in state:
             state["start"] = parameter.detach().clone()
+            state["numerator"] = torch.zeros_like(distance)
             for name in ("exp_avg", "exp_avg_sq", "pull"):
                 state[name] = torch.zeros_like(parameter)
         beta1, beta2 = BETAS
         scale = distance / FIRST_DISTANCE  # keeps the sums away from the smallest numbers
-        shared["numerator"].add_(scale * rate * torch.dot(gradient, state["start"] - parameter))
+        state["numerator"].mul_(beta3).add_(scale * rate * torch.dot(gradient, state["start"] - parameter))
         weight = distance.to(parameter.dtype)
         state["exp_avg"].mul_(beta1).add_(gradient * (weight * (1 - beta1)))
         state["exp_avg_sq"].mul_(beta2).add_(gradient.square() * (weight.square() * (1 - beta2)))
