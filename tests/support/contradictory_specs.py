@@ -73,7 +73,9 @@ COMPATIBLE: dict[str, dict[str, Any]] = {
     "the processor alone": {"tuning": {"optimizer": "AdamW", "quantization": "none"}, "pod": {"gpus": 0}},
     "prior by prompt": {"conceptModel": {"priorPreservation": {"prompt": "a teapot"}}},
     "prior by dataset": {"conceptModel": {"priorPreservation": {"datasetRef": {"name": "others"}}}},
-    "convolutions where there are any": {"conceptModel": {"targets": "attentionMlpConv", "textEncoderLearningRate": 0.0001}},
+    "convolutions where there are any": {
+        "conceptModel": {"targets": "attentionMlpConv", "textEncoderLearningRate": 0.0001}
+    },
     "FLUX with its MLP": {"baseModel": FLUX, "conceptModel": {"targets": "attentionMlp"}},
     "FLUX without weights": {"baseModel": FLUX, "tuning": {"snrGamma": 0}, "validation": {"negativePrompt": ""}},
 }

@@ -12,8 +12,8 @@ import torch
 from atelier_contract.exit_codes import ExitCode
 from atelier_trainer.errors import BaseModelUnusable, DatasetUnusable, Diverged, OutOfMemory
 from atelier_trainer.learn.gradients import GradientComputer
-from atelier_trainer.learn.parameters import FlatParameters
 from atelier_trainer.learn.losses import FEWEST_STEPS, LossWindow
+from atelier_trainer.learn.parameters import FlatParameters
 from learning import BASE_MODEL, FolderRecorder, build_settings, build_workspace
 from learning_results import Finished, run
 
