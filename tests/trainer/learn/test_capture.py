@@ -145,6 +145,19 @@ def test_a_shortage_halves_the_passes_and_captures_anew() -> None:
     assert all(torch.equal(one, other) for one, other in zip(read_all(scarce), read_all(plain), strict=True))
 
 
+def test_released_steps_are_captured_anew() -> None:
+    """Giving the recordings' memory back changes no step; there is nothing to give back a second time."""
+    batches = [draw_batch(step) for step in range(4)]
+    released, plain = build_stepper(RecordedGraph), build_stepper(None)
+    take(released, batches[:2])
+    assert [released.release(), released.release()] == [True, False]
+    take(plain, batches[:2])
+    for step in (2, 3):
+        assert torch.equal(released.take(batches[step], step), plain.take(batches[step], step))
+    assert released.release()
+    assert not plain.release()
+
+
 def test_one_picture_too_many_is_out_of_memory() -> None:
     """Where not even one picture can be captured, the user is told which setting to lower."""
 

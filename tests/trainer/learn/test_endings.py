@@ -5,8 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
+from atelier_contract.manifests import CheckpointManifest
+from atelier_trainer.errors import OutOfMemory
+from atelier_trainer.learn.checkpoints import CheckpointWriter
+from atelier_trainer.learn.families.base import Pause
 from atelier_trainer.learn.keeping import STATE_SECONDS
+from atelier_trainer.learn.stepping import Stepper
 from atelier_trainer.learn.train import train
 from learning import FolderRecorder, KeptReports, ScriptedControl, SteppedClock, build_settings, build_workspace
 from learning_results import Finished, run
@@ -106,3 +112,37 @@ def test_what_cannot_be_repeated_is_said(
     assert not resumed.outcome.exact
     assert not resumed.reports.reports[-1].exact
     assert any(named in sentence for sentence in resumed.reports.reports[-1].warnings)
+
+
+def test_a_checkpoint_without_memory_is_made_without_captured_steps(
+    concept_run: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where samples do not fit beside captured steps these give way, and the checkpoint is the same to the byte."""
+    held, write = [True], CheckpointWriter.write
+
+    def write_if_it_fits(writer: CheckpointWriter, folder: Path, step: int, pause: Pause) -> CheckpointManifest:
+        manifest = write(writer, folder, step, pause)
+        if step == 3 and held[0]:
+            raise torch.OutOfMemoryError("as CUDA says it")
+        return manifest
+
+    def release(_stepper: Stepper) -> bool:
+        was_held, held[0] = held[0], False
+        return was_held
+
+    monkeypatch.setattr(CheckpointWriter, "write", write_if_it_fits)
+    monkeypatch.setattr(Stepper, "release", release)
+    (_, made), (_, other) = (one.recorder.checkpoints[3] for one in (run(tmp_path / "a"), concept_run))
+    assert made == other  # its digests too
+    assert not held[0]
+
+
+def test_a_checkpoint_that_never_fits_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing gives way the shortage is told, and nothing is tried for ever."""
+
+    def write(*_: object) -> CheckpointManifest:
+        raise torch.OutOfMemoryError("as CUDA says it")
+
+    monkeypatch.setattr(CheckpointWriter, "write", write)
+    with pytest.raises(OutOfMemory):
+        run(tmp_path / "a")

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from PIL import Image
+from torch import Tensor
 
 from atelier_contract.manifests import CheckpointManifest
 from atelier_trainer.learn.draws import build_generator
-from atelier_trainer.learn.evaluation import draw_grid_noise
+from atelier_trainer.learn.evaluation import Measured, draw_grid_noise, measure_loss
 from atelier_trainer.learn.files import describe_file
 from atelier_trainer.learn.measure import load_published, measure_pipeline, open_pipeline
+from atelier_trainer.learn.prompts import PromptEncoder
 from learning import BASE_MODEL, EMBEDDING, TEAPOTS, build_settings, build_workspace, read_pictures
-from learning_results import Finished, run
+from learning_results import Finished, build_on, load_family, run
 
 
 def read_manifest(finished: Finished, step: int) -> CheckpointManifest:
@@ -88,6 +92,29 @@ def test_without_held_out_pictures_the_loss_is_a_probe(tmp_path: Path) -> None:
     assert probed.recorder.run is not None
     assert probed.recorder.run.held_out == []
     assert read_manifest(probed, 1).loss_name == "probeLoss"
+
+
+def test_a_grid_that_does_not_fit_is_measured_one_by_one() -> None:
+    """Where memory does not take all timesteps at once the loss is the same, to rounding; one alone has to fit."""
+    family = load_family()
+    encoder = PromptEncoder(family, build_on(family, build_settings()))
+    pictures = [Measured(digest, torch.randn(4, 8, 8), "a teapot") for digest in ("a", "b")]
+    whole = measure_loss(family, encoder.encode, pictures, lambda: None)
+    predict, passes = family.predict, []
+
+    def predict_few(noisy: Tensor, *told: Any) -> Tensor:
+        passes.append(len(noisy))
+        if len(noisy) > most:
+            raise torch.OutOfMemoryError("as CUDA says it")
+        return predict(noisy, *told)
+
+    family.predict = predict_few  # type: ignore[method-assign]  # of this one alone
+    most = 1
+    assert measure_loss(family, encoder.encode, pictures, lambda: None) == pytest.approx(whole, rel=1e-5)
+    assert passes == [8, *[1] * 16]
+    most = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        measure_loss(family, encoder.encode, pictures, lambda: None)
 
 
 def test_grid_noise_follows_from_picture_and_timestep() -> None:

@@ -137,9 +137,11 @@ class CapturedSteps:
         recording.graph.replay()
         return recording.loss.clone()
 
-    def drop(self) -> None:
-        """Forget all recordings and the memory they hold."""
+    def drop(self) -> bool:
+        """Forget all recordings and the memory they hold; return whether there were any."""
+        had_any = bool(self._recordings)
         self._recordings.clear()
+        return had_any
 
     def _record(self, passes: Sequence[Pass]) -> Recording:
         buffers = [copy_pass(one) for one in passes]

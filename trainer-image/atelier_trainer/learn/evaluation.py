@@ -54,14 +54,29 @@ def measure_loss(
         text: said of every picture instead of its own text; the empty text shows what saying nothing would reach.
     """
     grid = family.grid(TIMESTEPS)
+    passes = [grid]
     losses = []
     for picture in pictures:  # one picture, all timesteps: the batch is the same whatever the dataset
         pause()
-        noise = torch.stack([draw_grid_noise(picture.sha256, t.item(), picture.latents.shape) for t in grid])
-        latents = picture.latents.expand_as(noise).to(family.device)
-        noise, timesteps = noise.to(family.device), grid.to(family.device)
         condition = encode([picture.text if text is None else text])
-        conditions = {name: tensor.expand(len(grid), *tensor.shape[1:]) for name, tensor in condition.items()}
-        answer = family.predict(family.add_noise(latents, noise, timesteps), timesteps, conditions)
-        losses.append((answer - family.target(latents, noise, timesteps)).square().mean().double())
+        errors: list[Tensor] = []
+        try:
+            errors = [_measure(family, picture, times, condition) for times in passes]
+        except torch.OutOfMemoryError:
+            if len(passes) > 1:
+                raise
+        if not errors:  # eight at once may need more than a step of training, whose passes were made to fit
+            passes = list(grid.split(1))
+            errors = [_measure(family, picture, times, condition) for times in passes]
+        losses.append(torch.stack(errors).mean())
     return float(torch.stack(losses).mean())
+
+
+def _measure(family: Family, picture: Measured, times: Tensor, condition: Conditions) -> Tensor:
+    """Return the mean squared error of a picture over some timesteps, [] float64."""
+    noise = torch.stack([draw_grid_noise(picture.sha256, t.item(), picture.latents.shape) for t in times])
+    latents = picture.latents.expand_as(noise).to(family.device)
+    noise, timesteps = noise.to(family.device), times.to(family.device)
+    conditions = {name: tensor.expand(len(times), *tensor.shape[1:]) for name, tensor in condition.items()}
+    answer = family.predict(family.add_noise(latents, noise, timesteps), timesteps, conditions)
+    return (answer - family.target(latents, noise, timesteps)).square().mean().double()

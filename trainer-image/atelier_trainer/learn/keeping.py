@@ -6,12 +6,15 @@ finds the state of that step without a checkpoint and makes it before it goes on
 
 from __future__ import annotations
 
+import logging
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from atelier_contract.identity import name_checkpoint
+from atelier_contract.manifests import CheckpointManifest
 from atelier_trainer.errors import Diverged
 from atelier_trainer.learn.checkpoints import CheckpointWriter
 from atelier_trainer.learn.ema import RunningMean
@@ -22,6 +25,7 @@ from atelier_trainer.learn.state import write_state
 from atelier_trainer.learn.stepping import Stepper
 from atelier_trainer.records import Clock, Recorder
 
+log = logging.getLogger(__name__)
 STATE_SECONDS = 300.0
 """Longest stretch of training that a lost pod costs (DESIGN: at most five minutes)."""
 
@@ -88,13 +92,27 @@ class Keeper:
         self.keep_state(step)
         folder = self.scratch / "checkpoints" / name_checkpoint(step)
         with self.mean.in_place():
-            manifest = self.writer.write(folder, step, self.pause)
+            manifest = self._write_checkpoint(folder, step)
         losses = self.progress.losses.read(step)
         manifest = manifest.model_copy(update={"training_loss": sum(losses) / len(losses) if losses else None})
         self.recorder.record_checkpoint(folder, manifest)
         self.kept_steps.add(step)
         self.progress.note_checkpoint(manifest)
         self.progress.enter("Training")
+
+    def _write_checkpoint(self, folder: Path, step: int) -> CheckpointManifest:
+        """Write a checkpoint; where memory runs short, once more without what captured steps hold of it.
+
+        They hold it between steps too, and were made as large as memory takes, so that little is left for samples.
+        """
+        try:
+            return self.writer.write(folder, step, self.pause)
+        except torch.OutOfMemoryError:
+            if not self.stepper.release():
+                raise
+        log.warning("memory does not suffice to measure and sample beside captured steps: they are captured anew")
+        shutil.rmtree(folder)
+        return self.writer.write(folder, step, self.pause)
 
     def _settle_execution(self) -> None:
         """Record how the first attempt computes, or notice that the steps since could not go on as recorded.

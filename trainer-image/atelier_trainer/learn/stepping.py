@@ -82,6 +82,13 @@ class Stepper:
         """Return every tensor that a step changes and a later one reads."""
         return list(self._list_state())
 
+    def release(self) -> bool:
+        """Give back the memory that captured steps hold until they are captured anew; return whether there was any."""
+        if self.captured is None or not self.captured.drop():
+            return False
+        torch.cuda.empty_cache()
+        return True
+
     def _update(self) -> None:
         """Let the optimiser follow the gradients, and forget them."""
         clip_gradients(self.optimizer, self.max_grad_norm)
