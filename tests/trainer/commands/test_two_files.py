@@ -41,7 +41,7 @@ def test_the_embedding_is_published_beside_its_model(volume_tenant: Tenant, pivo
 
 
 def test_sidecars_name_each_other(volume_tenant: Tenant, pivotal_run: RunLayout) -> None:
-    """The model's sidecar names its embedding; the embedding's calls itself by its file, as A1111 does."""
+    """The model's sidecar calls and names its embedding; the embedding's calls itself by its file, as A1111 does."""
     publish(volume_tenant, choose(volume_tenant, pivotal_run, 4))
     sidecars = {
         key.rpartition("/")[2].removesuffix(".json"): json.loads(volume_tenant.store.read(key))
@@ -50,9 +50,20 @@ def test_sidecars_name_each_other(volume_tenant: Tenant, pivotal_run: RunLayout)
     }
     (embedding,) = (name for name in sidecars if name.endswith("-embedding"))
     model = sidecars[embedding.removesuffix("-embedding")]
-    assert (model["activation text"], f"Needs {embedding} beside it" in model["notes"]) == ("TKXW", True)
+    assert model["activation text"] == f"{embedding}, TKXW"
+    assert f"Needs {embedding} beside it" in model["notes"]
     assert sidecars[embedding]["activation text"] == embedding
     assert "preferred weight" not in sidecars[embedding]
+
+
+def test_a_model_without_a_prefix_is_called_by_its_embedding(volume_tenant: Tenant, tmp_path: Path) -> None:
+    """Where no captionPrefix was given the embedding's file is the whole activation text, and not nothing."""
+    run = finish(volume_tenant, tmp_path, conceptModel={"embedding": PIVOTAL, "captionPrefix": ""})
+    publish(volume_tenant, choose(volume_tenant, run, 4))
+    keys = [key for key in published_keys(volume_tenant) if key.endswith(".json")]
+    model = next(key for key in keys if not key.endswith("-embedding.json"))
+    stem = model.rpartition("/")[2].removesuffix(".json")
+    assert json.loads(volume_tenant.store.read(model))["activation text"] == f"{stem}-embedding"
 
 
 def test_a_missing_embedding_stops_the_deletion(volume_tenant: Tenant, pivotal_run: RunLayout) -> None:

@@ -171,9 +171,11 @@ def describe_model(
     if "Embedding" in stems:
         notes += f"Needs {stems['Embedding']} beside it. {_explain_calls(manifest, stems['Embedding'])}"
     concept = manifest.settings.concept_model
+    # In the order of training's own captions: the embedding's word leads.
+    words = [stems.get("Embedding", ""), concept.caption_prefix if concept else ""]
     return {
         "description": f"{manifest.model_name}. Concept model (LoRA), trained with Atelier.",
-        "activation text": concept.caption_prefix if concept else "",
+        "activation text": ", ".join(word for word in words if word),
         "sd version": version,
         "preferred weight": 1,
         "notes": f"{notes}sha256 {file.sha256}",
