@@ -19,6 +19,5 @@ def measure_file(task: Task, held_out: Sequence[Captioned], file: Path) -> float
     pipeline = open_pipeline(task.base_model)
     load_published(pipeline, file, task.kind, task.placeholder)
     pictures = [Picture(picture.path, picture.sha256, picture.caption) for picture in held_out]
-    prefix = f"{task.placeholder}, " if task.kind == "Embedding" else ""
-    texts = [f"{prefix}{picture.caption}" for picture in held_out]
+    texts = [task.placeholder if task.kind == "Embedding" else picture.caption for picture in held_out]
     return measure_pipeline(pipeline, pictures, texts, task.resolution_px)

@@ -8,6 +8,7 @@ use the fused AdamW, which the examples themselves do not.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -26,6 +27,8 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 from trainer_pace import Finished, Pace, Task
 from transformers import CLIPTextModel, CLIPTokenizer
+
+from atelier_trainer.learn.captions import PHRASINGS
 
 ATTENTION = ["to_k", "to_q", "to_v", "to_out.0"]
 """What the LoRA example adapts."""
@@ -168,7 +171,8 @@ def run_inversion_example(task: Task, pace: Pace) -> Finished:
     optimizer = build_adamw(list(table.parameters()), task)
     rates = get_scheduler("constant", optimizer=optimizer)
     words = " ".join(parts.tokenizer.convert_ids_to_tokens(new_ids))
-    loader = build_loader(task, parts, lambda caption: f"{words}, {caption}")
+    drawn = random.Random(task.seed)
+    loader = build_loader(task, parts, lambda _: drawn.choice(PHRASINGS).format(words))
     encoder, optimizer, loader, rates = accelerator.prepare(parts.text_encoder, optimizer, loader, rates)
     before = table.weight.data.clone()
     encoder.train()

@@ -29,13 +29,17 @@ class PictureTexts:
     draws: Draws
 
     def draw(self, step: int, item: int, index: int) -> str:
-        """Return what is said of a picture as one item of a step's batch."""
+        """Return what is said of a picture as one item of a step's batch.
+
+        A phrasing is one of the step, not of the item: pictures without captions are said alike, and an encoder that
+        learns reads one text for all of them. Over the steps every phrasing comes as often.
+        """
         if self.draws.happens(self.settings.caption_dropout, "caption dropout", step, item):
             return ""
         captions = list_captions(self.pictures[index])
         if not captions:
             phrasings = len(self.wording.phrasings)
-            return self.wording.word(None, self.draws.pick(phrasings, "phrasing", step, item) if phrasings else 0)
+            return self.wording.word(None, self.draws.pick(phrasings, "phrasing", step) if phrasings else 0)
         caption = captions[self.draws.pick(len(captions), "caption", step, item) if len(captions) > 1 else 0]
         if self.settings.shuffle_tags:
             caption = shuffle_tags(caption, self.settings.keep_tags, self.draws.pick(VARIANTS, "tags", step, item))

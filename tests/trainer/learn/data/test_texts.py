@@ -198,3 +198,10 @@ def test_texts_are_kept_in_memory_once_learning_has_ended() -> None:
     for step in range(6):
         encoder.encode(["a"], step)
     assert (family.encoded_texts, cache.read("texts", KEYS.of_text("a"))) == (["a"] * 3, None)
+
+
+def test_a_step_has_one_phrasing() -> None:
+    """Pictures without captions are said alike within a step, and each phrasing has its turn over the steps."""
+    texts = texts_of(picture(), picture(), wording=Wording("<tkxw>", PHRASINGS))
+    assert all(texts.draw(step, 0, 0) == texts.draw(step, 3, 1) for step in range(20))
+    assert len({texts.draw(step, 0, 0) for step in range(300)}) == len(PHRASINGS)
