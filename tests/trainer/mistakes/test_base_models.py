@@ -61,6 +61,15 @@ def test_single_files_are_taken(models: dict[Architecture, Path], architecture: 
     assert (facts.is_converted, facts.denoiser_parameters) == (True, known.denoiser_parameters)
 
 
+@pytest.mark.parametrize("architecture", [SD1, XL, FLUX])
+def test_only_schnell_lacks_guidance(
+    models: dict[Architecture, Path], architecture: Architecture, tmp_path: Path
+) -> None:
+    """A model of one file is not taken for FLUX.1 schnell for being of another family."""
+    single = write_single_file(models[architecture], architecture, tmp_path / "single")
+    assert check_base_model(Folder(VolumeStore(single), ""), architecture).has_guidance
+
+
 def test_a_named_file_is_taken(models: dict[Architecture, Path], tmp_path: Path) -> None:
     """The address may name the file itself; what lies beside it is then not looked at."""
     single = write_single_file(models[FLUX], FLUX, tmp_path / "single")
@@ -208,7 +217,7 @@ def test_two_checkpoints_in_a_folder(models: dict[Architecture, Path], tmp_path:
     for name in ("one", "two"):
         save_file(collect_parts(models[FLUX], FLUX), folder / f"{name}.safetensors")
     assert_one_sentence(
-        check(folder, FLUX), "2 base models", "one.safetensors, two.safetensors", "name one of the files"
+        check(folder, FLUX), "2 base models", "one.safetensors, two.safetensors", "name one of them"
     )
 
 

@@ -78,7 +78,8 @@ def check_files(
         denoiser_parameters=base.found.denoiser_parameters,
         denoiser_bytes=base.file.bytes if architecture is Architecture.FLUX_1 else base.found.denoiser_parameters * 2,
         is_converted=True,
-        has_guidance=any("guidance_in." in name for name in base.header.shapes),
+        has_guidance=architecture is not Architecture.FLUX_1
+        or any("guidance_in." in name for name in base.header.shapes),
     )
 
 
