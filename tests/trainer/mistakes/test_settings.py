@@ -83,6 +83,21 @@ REFUSED: dict[str, tuple[dict[str, Any], str, tuple[str, ...]]] = {
         "StableDiffusion1",
         ("learningRate 0.0001 is not meant for Prodigy", "leave it out or set 1"),
     ),
+    "rate-of-a-text-encoder-typed-for-prodigy": (
+        {"conceptModel": {"textEncoderLearningRate": 1.0}},
+        "StableDiffusion1",
+        ("conceptModel.textEncoderLearningRate 1 is far beyond what AdamW takes", "leave it out"),
+    ),
+    "rate-of-a-pivotal-run-typed-for-prodigy": (
+        {"conceptModel": {"embedding": PIVOTAL | {"learningRate": 1.0}}},
+        "StableDiffusion1",
+        ("conceptModel.embedding.learningRate 1 is far beyond what AdamW takes", "leave it out"),
+    ),
+    "rate-of-its-own-beside-prodigy": (
+        {"conceptModel": {"embedding": PIVOTAL}, "optimizer": "Prodigy", "learningRate": 1.0},
+        "StableDiffusion1",
+        ("conceptModel.embedding.learningRate 0.0003 is not learningRate 1", "one rate", "set both to 1"),
+    ),
     "warm-up-longer-than-the-run": (
         {"steps": 100, "warmupSteps": 500},
         "StableDiffusion1",

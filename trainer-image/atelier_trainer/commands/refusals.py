@@ -106,11 +106,36 @@ def _find_rate_faults(settings: Settings) -> Iterator[str]:
             f"learningRate {rate:g} is far beyond what {settings.optimizer} takes: set about {usual:g}, or "
             "tuning.optimizer to Prodigy if that is what it was typed for"
         )
+    yield from _find_other_rate_faults(settings)
     if settings.warmup_steps >= settings.steps:
         yield (
             f"tuning.warmupSteps {settings.warmup_steps} is not less than steps {settings.steps}: the learning rate "
             f"would never be reached, set it to {settings.steps // 10} or 0"
         )
+
+
+def _find_other_rate_faults(settings: Settings) -> Iterator[str]:
+    """Yield what is wrong with the rates of what is trained beside the adapters."""
+    concept = settings.concept_model
+    if concept is None:
+        return
+    rates = {
+        "conceptModel.textEncoderLearningRate": concept.text_encoder_learning_rate,
+        "conceptModel.embedding.learningRate": concept.embedding and concept.embedding.learning_rate,
+    }
+    for name, rate in rates.items():
+        if rate is None:
+            continue
+        if settings.optimizer == "Prodigy" and rate != settings.learning_rate:
+            yield (
+                f"{name} {rate:g} is not learningRate {settings.learning_rate:g}: Prodigy finds one rate for all that "
+                "learns, leave both out or set both to 1"
+            )
+        if settings.optimizer != "Prodigy" and rate >= LARGEST_ADAM_RATE:
+            yield (
+                f"{name} {rate:g} is far beyond what {settings.optimizer} takes: leave it out, or set "
+                "tuning.optimizer to Prodigy if that is what it was typed for"
+            )
 
 
 def _find_size_faults(settings: Settings) -> Iterator[str]:
