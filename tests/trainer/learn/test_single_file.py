@@ -117,6 +117,16 @@ def test_velocity_is_read_from_the_file(tmp_path: Path) -> None:
     assert (schedule["prediction_type"], schedule["rescale_betas_zero_snr"]) == ("v_prediction", True)
 
 
+def test_encoder_names_without_their_middle(tmp_path: Path) -> None:
+    """A text encoder whose names lack `text_model.` opens to the same weights."""
+    folder, single = WRITERS[XL](tmp_path / "folder"), tmp_path / "single"
+    copy_configs(folder, XL, single)
+    tensors = {name.replace(".text_model.", "."): tensor for name, tensor in collect_parts(folder, XL).items()}
+    assert not any("text_model" in name for name in tensors)
+    save_file(tensors, single / "merged.safetensors")
+    assert_same(weights_of(open_base_model(single, XL, tmp_path)), weights_of(folder))
+
+
 def test_a_missing_tensor_is_named(tmp_path: Path) -> None:
     """A file that lacks a tensor is refused by the tensor's name; no half-written folder is left to be used."""
     folder, single = WRITERS[XL](tmp_path / "folder"), tmp_path / "single"

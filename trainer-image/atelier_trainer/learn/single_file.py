@@ -11,7 +11,7 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from atelier_contract.architectures import FACTS, Architecture
 from atelier_trainer.errors import BaseModelUnusable
 from atelier_trainer.learn.single_file_flux import place_flux
 from atelier_trainer.learn.single_file_names import (
+    TEXT_MODEL,
     PlaceFinder,
     place_autoencoder,
     place_clip,
@@ -116,7 +117,7 @@ def _write_parts(checkpoints: list[Path], folder: Path, architecture: Architectu
             _adapt_configs(configs, found, shapes)
             for part, prefix in found.parts.items():
                 config = _read_override(folder / part / "config.json") or configs[part]
-                write_part(part, config, _build_reader(opened, prefix), target / part)
+                write_part(part, config, _build_reader(opened, prefix, shapes), target / part)
     for part in FACTS[architecture].parts:
         beside = folder / part
         if part.startswith("tokenizer"):
@@ -158,9 +159,17 @@ def write_part(part: str, config: Config, read: Callable[[str], Tensor], target:
     save_file(_drop_aliases(tensors), target / stem, metadata={"format": "pt"})
 
 
-def _build_reader(opened: Any, prefix: str) -> Callable[[str], Tensor]:
-    """Return what reads one part's tensors from an opened file."""
-    return lambda name: torch.as_tensor(opened.get_tensor(prefix + name))
+def _build_reader(opened: Any, prefix: str, names: Container[str]) -> Callable[[str], Tensor]:
+    """Return what reads one part's tensors from an opened file.
+
+    Some merge tools leave `text_model.` out of a text encoder's names, as transformers does from version 5 on.
+    """
+
+    def read(name: str) -> Tensor:
+        found = prefix + name
+        return torch.as_tensor(opened.get_tensor(found if found in names else prefix + name.removeprefix(TEXT_MODEL)))
+
+    return read
 
 
 def _drop_aliases(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
