@@ -13,6 +13,8 @@ from pydantic import Field
 from atelier_contract.base import Report
 from atelier_contract.tuning import LossKind, MetadataLevel, Optimizer, Quantization, Schedule
 
+Rate = Annotated[float, Field(gt=0, le=10)]
+"""A learning rate: the range in which one can be asked for, which keeps what is not a number out too."""
 Targets = Literal["attention", "attentionMlp", "attentionMlpConv"]
 
 
@@ -22,7 +24,7 @@ class PivotalSettings(Report):
     initial_phrase: str
     placeholder: str
     vectors: Annotated[int, Field(ge=1)]
-    learning_rate: float
+    learning_rate: Rate
     until_percent: Annotated[int, Field(ge=1, le=100)]
     """Share of the steps in which the embedding learns; afterwards it stays as it is."""
 
@@ -47,7 +49,7 @@ class ConceptModelSettings(Report):
     alpha: Annotated[float, Field(gt=0)]
     targets: Targets
     dropout: Annotated[float, Field(ge=0, lt=1)]
-    text_encoder_learning_rate: float | None = None
+    text_encoder_learning_rate: Rate | None = None
     """None: the text encoder stays frozen."""
     embedding: PivotalSettings | None = None
     """None: no embedding is trained with it."""
@@ -66,10 +68,10 @@ class EmbeddingSettings(Report):
 class ValidationSettings(Report):
     """Sample pictures and held-out loss as they are made."""
 
-    prompts: list[str] | None = None
+    prompts: Annotated[list[str], Field(min_length=1)] | None = None
     """None: the trainer takes four captions of the dataset."""
     negative_prompt: str = ""
-    guidance: float
+    guidance: Annotated[float, Field(ge=0)]
     sampler_steps: Annotated[int, Field(ge=1)]
     held_out: Literal["auto", "none"]
     seed: int
@@ -80,26 +82,26 @@ class ValidationSettings(Report):
 class Settings(Report):
     """Every setting of a run. Exactly one of `concept_model` and `embedding` is given."""
 
-    learning_rate: float
+    learning_rate: Rate
     steps: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=1)]
-    resolution: Annotated[int, Field(ge=64)]
+    resolution: Annotated[int, Field(ge=64, le=2048)]
     """Side of a square training picture, in pixels."""
     seed: int
-    snr_gamma: float
+    snr_gamma: Annotated[float, Field(ge=0)]
     """0: no weighting."""
-    caption_dropout: float
+    caption_dropout: Annotated[float, Field(ge=0, lt=1)]
     flip: bool
-    warmup_steps: int
+    warmup_steps: Annotated[int, Field(ge=0)]
     schedule: Schedule
     restarts: Annotated[int, Field(ge=1)] = 3
     optimizer: Optimizer = "AdamW"
     loss: LossKind = "mse"
     huber_delta: Annotated[float, Field(gt=0)] = 0.1
-    noise_offset: float = 0.0
+    noise_offset: Annotated[float, Field(ge=0, le=1)] = 0.0
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """0: no running mean is kept."""
-    micro_batch_size: int | None = None
+    micro_batch_size: Annotated[int, Field(ge=1)] | None = None
     """None: as many pictures in one pass as the memory takes."""
     shuffle_tags: bool = False
     keep_tags: Annotated[int, Field(ge=0)] = 1
@@ -108,8 +110,8 @@ class Settings(Report):
     metadata: MetadataLevel = "minimal"
     precision: Literal["auto", "float32", "bfloat16"]
     """auto: bfloat16 where the device computes it, else float32."""
-    weight_decay: float
-    max_grad_norm: float
+    weight_decay: Annotated[float, Field(ge=0, le=1)]
+    max_grad_norm: Annotated[float, Field(gt=0)]
     every_steps: Annotated[int, Field(ge=1)]
     """Steps between checkpoints, after doubling to fit the limit of 40."""
     concept_model: ConceptModelSettings | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from atelier_contract.settings import Settings
 from atelier_trainer.commands.advice import list_advice
 from atelier_trainer.commands.refusals import check_settings
 from atelier_trainer.edges.base_model_facts import BaseModelFacts
+from atelier_trainer.edges.documents import parse_document
 from atelier_trainer.errors import InvalidInput
 from learning import CONCEPT_MODEL, EMBEDDING, build_settings
 from mistakes import assert_one_sentence
@@ -148,6 +150,39 @@ def test_refused(mistake: str) -> None:
     with pytest.raises(InvalidInput) as refusal:
         check_settings(ask(build_settings(**changes), architecture))
     assert_one_sentence(str(refusal.value), *words)
+
+
+WRITTEN_BY_HAND: dict[str, tuple[dict[str, Any], str]] = {
+    "rate-of-nothing": ({"learningRate": 0}, "learningRate"),
+    "rate-below-nothing": ({"learningRate": -1e-4}, "learningRate"),
+    "rate-that-is-no-number": ({"learningRate": "NaN"}, "learningRate"),
+    "rate-of-a-text-encoder-of-nothing": (
+        {"conceptModel": {"textEncoderLearningRate": 0}},
+        "conceptModel.textEncoderLearningRate",
+    ),
+    "every-caption-dropped": ({"captionDropout": 1}, "captionDropout"),
+    "warm-up-below-nothing": ({"warmupSteps": -5}, "warmupSteps"),
+    "min-snr-below-nothing": ({"snrGamma": -1}, "snrGamma"),
+    "weights-that-grow": ({"weightDecay": -1}, "weightDecay"),
+    "gradients-clipped-to-nothing": ({"maxGradNorm": 0}, "maxGradNorm"),
+    "a-pass-of-no-picture": ({"microBatchSize": 0}, "microBatchSize"),
+    "sides-of-a-million-pixels": ({"resolution": 1 << 20}, "resolution"),
+    "no-prompt-to-draw": ({"validation": {"prompts": []}}, "validation.prompts"),
+    "guidance-below-nothing": ({"validation": {"guidance": -3}}, "validation.guidance"),
+}
+
+
+@pytest.mark.parametrize("mistake", WRITTEN_BY_HAND)
+def test_out_of_range(mistake: str) -> None:
+    """An input written by hand is held to the ranges that the API server holds a TrainingJob to."""
+    changes, name = WRITTEN_BY_HAND[mistake]
+    written = ask(build_settings()).as_json()
+    for key, value in changes.items():
+        held = written["settings"].get(key)
+        written["settings"][key] = held | value if isinstance(held, dict) else value
+    with pytest.raises(InvalidInput) as refusal:
+        parse_document(json.dumps(written).encode(), TrainingInput, "input.json")
+    assert_one_sentence(str(refusal.value), "input.json is not a TrainingInput", f"(settings.{name}", "correct it")
 
 
 def test_neither_type() -> None:

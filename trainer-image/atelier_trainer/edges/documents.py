@@ -50,5 +50,5 @@ def parse_document(data: bytes, kind: type[Kind], where: str) -> Kind:
         # Not chained: whoever logs the cause would log the values with it, and a revision's are captions.
         raise InvalidInput(
             f"{where} is not a {kind.__name__} that this release reads ({place}: {fault['msg']}): "
-            "use a trainer image of the release that wrote it, or a newer one"
+            "correct it if you wrote it yourself, else use a trainer image of the release that wrote it, or a newer"
         ) from None
