@@ -55,7 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = build_parser()
     role = Role(parser.parse_args(arguments).role)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    settings = read_settings(os.environ)
+    try:
+        settings = read_settings(os.environ)
+    except InvalidInput as error:
+        log.error("%s", error)  # noqa: TRY400 - the sentence says all, and where last words go is not known yet
+        return int(error.exit_code)
     ending = run_command(role, settings)
     leave_last_words(settings, ending)
     return int(ending.exit_code)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal, cast, get_args
 
 from atelier_contract import names
-from atelier_trainer.errors import StorageNotConfigured
+from atelier_trainer.errors import InvalidInput, StorageNotConfigured
 
 POD_IDENTITY_VARIABLES = ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
 """Set in a pod whose service account has an identity at the store: IRSA, and EKS Pod Identity. The identity of the
@@ -104,7 +104,11 @@ class BucketDescription:
 
 
 def read_settings(environment: Mapping[str, str]) -> TrainerSettings:
-    """Read the container's environment."""
+    """Read the container's environment.
+
+    Raises:
+        InvalidInput: a number in it is none.
+    """
     root = Path(environment.get(names.ENV_ROOT) or "/")
     given = environment.get(names.ENV_INPUT_DIR)
     return TrainerSettings(
@@ -113,7 +117,7 @@ def read_settings(environment: Mapping[str, str]) -> TrainerSettings:
         pod_ip=environment.get(names.ENV_POD_IP, ""),
         attempt=environment.get(names.ENV_POD_UID) or f"local-{uuid.uuid4().hex}",
         has_pod_identity=any(environment.get(name) for name in POD_IDENTITY_VARIABLES),
-        ephemeral_bytes=int(environment.get(names.ENV_EPHEMERAL_BYTES) or 0) or None,
+        ephemeral_bytes=_read_number(environment, names.ENV_EPHEMERAL_BYTES, 0) or None,
         crew=_read_crew(environment),
     )
 
@@ -166,14 +170,22 @@ def read_bucket(folder: Path, secret_name: str, has_pod_identity: bool, bucket: 
 
 
 def _read_crew(environment: Mapping[str, str]) -> Crew:
-    nodes = int(environment.get(names.ENV_NODES) or 1)
+    nodes = _read_number(environment, names.ENV_NODES, 1)
     port = environment.get(names.ENV_LEADER_PORT) or names.LEADER_PORT
     return Crew(
-        processes=int(environment.get(names.ENV_PROCESSES) or 1),
+        processes=_read_number(environment, names.ENV_PROCESSES, 1),
         nodes=nodes,
-        node_index=int(environment.get(names.ENV_NODE_INDEX) or 0) if nodes > 1 else 0,
+        node_index=_read_number(environment, names.ENV_NODE_INDEX, 0) if nodes > 1 else 0,
         leader_address=f"{environment.get(names.ENV_LEADER_ADDRESS, '')}:{port}" if nodes > 1 else "",
     )
+
+
+def _read_number(environment: Mapping[str, str], name: str, least: int) -> int:
+    """Return a whole number of the environment; the least where it is not set."""
+    value = environment.get(name) or str(least)
+    if not value.isdecimal() or int(value) < least:
+        raise InvalidInput(f"{name} is {value!r}: write a whole number from {least} on, or leave it out")
+    return int(value)
 
 
 def _read_style(value: str, secret_name: str) -> AddressingStyle:

@@ -20,7 +20,7 @@ from atelier_trainer.commands.ending import Ending
 from atelier_trainer.edges.documents import read_document
 from atelier_trainer.edges.home import Home
 from atelier_trainer.edges.store import hash_bytes
-from atelier_trainer.errors import Diverged
+from atelier_trainer.errors import Diverged, InvalidInput
 from atelier_trainer.records import Place, Workspace
 from atelier_trainer.settings import read_settings
 from fake_learning import FakeOutcome, learn
@@ -178,6 +178,17 @@ def test_base_model_is_known_by_its_files(volume_tenant: Tenant, train: Train) -
 def test_disk_of_the_pod_is_known(told: dict[str, str], read: int | None) -> None:
     """What the pod may write to its disk is in its environment; on a laptop nobody says."""
     assert read_settings(told).ephemeral_bytes == read
+
+
+NUMBERS = (names.ENV_PROCESSES, names.ENV_NODES, names.ENV_NODE_INDEX, names.ENV_EPHEMERAL_BYTES)
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", ["two", "-1", "1.5"])
+def test_numbers_of_the_environment_are_numbers(name: str, value: str) -> None:
+    """What is no whole number is refused by the variable's name, not by a traceback."""
+    with pytest.raises(InvalidInput, match=f"{name} is '{value}': write a whole number"):
+        read_settings({names.ENV_NODES: "2", name: value})
 
 
 def write_entry(workspace: Workspace) -> None:
