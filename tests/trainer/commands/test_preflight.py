@@ -297,6 +297,16 @@ def test_captions_of_a_broken_revision_reach_no_log(
     assert "secret" not in caplog.text + ending.report.message
 
 
+def test_a_mistake_leaves_no_traceback(
+    volume_tenant: Tenant, asked: TrainingInput, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the user must change is a sentence in the log too, with what it came of in one line."""
+    dataset = asked.dataset.model_copy(update={"revision": "0" * 64})
+    check(volume_tenant, asked, dataset=dataset)
+    assert "(came of ObjectMissing: could not read" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
 def test_sharded_weights_are_whole(volume_tenant: Tenant, asked: TrainingInput, tmp_path: Path) -> None:
     """Weights in several files are found by their index, and a missing one is named."""
     folder = tmp_path / "model"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from atelier_contract.errors import ContractError
-from atelier_contract.exit_codes import ExitCode
+from atelier_contract.exit_codes import FAILING, ExitCode
 from atelier_contract.roles import Role
 from atelier_contract.termination import TerminationReport
 from atelier_trainer.errors import InvalidInput, TrainerError
@@ -41,13 +41,23 @@ def end_in_any_case(role: Role, run: Callable[[], Ending]) -> Ending:
     try:
         return run()
     except TrainerError as error:
-        log.error("%s: %s", error.reason, error, exc_info=error.__cause__)  # noqa: TRY400 - the cause says more
+        _explain(error)
         return end_with(role, error)
     except ContractError as error:
         return end_with(role, InvalidInput(str(error)))
     except Exception as error:
         log.exception("a bug of the trainer")
         return end_with(role, explain_unexpected(error))
+
+
+def _explain(error: TrainerError) -> None:
+    """Log what an error came of: in full where we or a store must mend it, in a line where the user's change does."""
+    if error.exit_code not in FAILING:
+        log.error("%s: %s", error.reason, error, exc_info=error.__cause__)
+    else:
+        cause = error.__cause__
+        came_of = "" if cause is None else f" (came of {type(cause).__name__}: {cause})"
+        log.error("%s: %s%s", error.reason, error, came_of)
 
 
 def explain_unexpected(error: Exception) -> TrainerError:
