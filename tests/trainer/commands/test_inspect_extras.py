@@ -38,6 +38,13 @@ def test_mask_belongs_to_its_picture(volume_tenant: Tenant) -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["a.mask.jpg", "a.MASK.webp"])
+def test_mask_of_any_suffix_is_no_picture(volume_tenant: Tenant, name: str) -> None:
+    """A mask that another tool saved as something else is a mask too, not a picture to learn."""
+    items, _ = inspect_items(volume_tenant, {"a.png": PICTURE, name: MASK})
+    assert [(item.path, item.mask_path) for item in items] == [("a.png", name)]
+
+
 def test_mask_of_a_turned_picture(volume_tenant: Tenant) -> None:
     """A mask is as large as its picture after the picture was turned upright."""
     files = {"a.jpg": draw_jpeg(80, 64, orientation=6), "a.mask.png": draw_png(64, 80)}

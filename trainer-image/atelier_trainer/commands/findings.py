@@ -24,7 +24,10 @@ ADVICE: dict[Finding, tuple[Severity, str]] = {
         "Error",
         "Left out: it is not PNG, JPEG or WebP, whatever its name says. Convert it.",
     ),
-    Finding.CAPTION_UNREADABLE: ("Error", "Not used: write captions as UTF-8 text of at most 64 KiB."),
+    Finding.CAPTION_UNREADABLE: (
+        "Error",
+        "Not used: write UTF-8 text of at most 64 KiB; a table needs file_name and text, separated by commas.",
+    ),
     Finding.MASK_UNUSABLE: ("Error", "Not used: a mask is a PNG, JPEG or WebP of its picture's width and height."),
     Finding.CAPTION_MISSING: (
         "Warning",

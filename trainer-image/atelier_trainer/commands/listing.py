@@ -30,8 +30,8 @@ PICTURE_SUFFIXES = frozenset(
 """What a person would call a picture: of these the ones that cannot be used are named. Other files are passed over."""
 SIDECAR_SUFFIXES_WITHOUT_DOT = tuple(suffix.removeprefix(".") for suffix in SIDECAR_SUFFIXES)
 """How `cattxt` or `cat.jpgtxt` end, which a tool writes that was told an extension without its dot."""
-MASK_SUFFIX = ".mask.png"
-"""`NAME.mask.png` says which part of `NAME.png` to learn."""
+MASK_STEM = ".mask"
+"""`NAME.mask.png`, or of another picture's suffix, says which part of `NAME.png` to learn: it is no picture itself."""
 
 
 @dataclass
@@ -55,8 +55,8 @@ def sort_files(files: Iterator[SourceFile]) -> Listing:
         path = PurePosixPath(file.path)
         if any(part.startswith(".") or part == "__MACOSX" for part in path.parts):
             continue
-        if path.name.lower().endswith(MASK_SUFFIX):
-            listing.masks[file.path[: -len(MASK_SUFFIX)]] = file
+        if path.stem.lower().endswith(MASK_STEM) and path.suffix.lower() in PICTURE_SUFFIXES:
+            listing.masks[stem_of(file.path)[: -len(MASK_STEM)]] = file
         elif path.suffix.lower() in PICTURE_SUFFIXES:
             listing.pictures.append(file)
         elif is_table(file.path):

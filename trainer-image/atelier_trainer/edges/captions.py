@@ -90,15 +90,18 @@ def read_table(shelf: Shelf, file: SourceFile) -> dict[str, list[str]]:
         raise CaptionUnreadable(file.path)
     text = _decode(shelf.read(file.key), file.path)
     folder = PurePosixPath(file.path).parent
-    captions = {}
+    captions, rows = {}, 0
     try:
         for row in _read_rows(text, is_json=file.path.endswith(".jsonl")):
+            rows += 1
             name = row.get(PICTURE_COLUMN)
             found = _list_captions(next((row[column] for column in CAPTION_COLUMNS if row.get(column)), None))
             if isinstance(name, str) and found:
                 captions[str(folder / name)] = found
     except (ValueError, csv.Error, AttributeError) as error:
         raise CaptionUnreadable(file.path) from error
+    if rows and not captions:
+        raise CaptionUnreadable(file.path)
     return captions
 
 
