@@ -82,6 +82,30 @@ class TestReporter:
         reporter.add_checkpoint(CheckpointRow(step=5, bytes=2, sha256="b" * 64))
         assert [row.bytes for row in reporter.rows()] == [1]
 
+    def test_log_tells_how_far_it_is(self, caplog: pytest.LogCaptureFixture) -> None:
+        """The log has a line a minute while it trains, not one a report; a warning is there once."""
+        caplog.set_level("INFO")
+        clock = Clock()
+        reporter = LiveReporter(a_report(), clock)
+        for step in range(10):
+            reporter.report(a_report(step=step, images_per_second=2.0, remaining_seconds=600, warnings=["mind this"]))
+            clock.now += 20.0
+        assert [record.getMessage() for record in caplog.records] == [
+            "mind this",
+            *(f"step {n} of 10, loss 0.2500, 2 pictures a second, about 10 min left" for n in (0, 3, 6, 9)),
+        ]
+
+    def test_log_tells_of_phases_and_checkpoints_once(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Each phase is said when it first begins, each checkpoint when it is in the store."""
+        caplog.set_level("INFO")
+        reporter = LiveReporter(a_report(phase="Starting"), Clock())
+        for phase in ("Training", "Checkpointing", "Training", "Checkpointing"):
+            reporter.phase(phase)  # type: ignore[arg-type] # literals in a tuple are plain strings to the checker
+        reporter.add_checkpoint(CheckpointRow(step=5, bytes=1, sha256="a" * 64))
+        reporter.add_checkpoint(CheckpointRow(step=5, bytes=2, sha256="b" * 64))
+        told = [record.getMessage() for record in caplog.records]
+        assert told == ["Training begins", "Checkpointing begins", "the checkpoint of step 5 is in the store"]
+
 
 def ask(port: int, path: str) -> tuple[int, bytes]:
     """Ask the pod's server."""
