@@ -216,9 +216,7 @@ def test_two_checkpoints_in_a_folder(models: dict[Architecture, Path], tmp_path:
     folder.mkdir()
     for name in ("one", "two"):
         save_file(collect_parts(models[FLUX], FLUX), folder / f"{name}.safetensors")
-    assert_one_sentence(
-        check(folder, FLUX), "2 base models", "one.safetensors, two.safetensors", "name one of them"
-    )
+    assert_one_sentence(check(folder, FLUX), "2 base models", "one.safetensors, two.safetensors", "name one of them")
 
 
 def test_two_files_with_the_same_part(models: dict[Architecture, Path], tmp_path: Path) -> None:
