@@ -14,6 +14,7 @@ from atelier_contract.inputs import TrainingInput
 from atelier_contract.manifests import DatasetItem
 from atelier_contract.settings import Settings
 from atelier_trainer.edges.base_model_facts import BaseModelFacts
+from atelier_trainer.learn.captions import put_trigger  # pure text: no tensor comes with it
 
 MANY_CACHE_BYTES = 10_000_000_000
 """Of encodings: from here on their size is worth a sentence."""
@@ -78,7 +79,7 @@ def _judge_sizes(resolution: int, items: Sequence[DatasetItem]) -> Iterator[str]
 def _judge_captions(settings: Settings, items: Sequence[DatasetItem]) -> Iterator[str]:
     prefix = settings.concept_model.caption_prefix if settings.concept_model else ""
     captions = [item.caption for item in items if item.caption]
-    holding = [caption for caption in captions if prefix and prefix in caption]
+    holding = [caption for caption in captions if prefix and put_trigger(prefix, caption) == caption]
     if holding:
         yield (
             f"conceptModel.captionPrefix stands in {len(holding)} of {len(items)} captions already: it is not put "
