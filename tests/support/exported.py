@@ -50,7 +50,7 @@ CASES = [
     if architecture is not Architecture.FLUX_1 or method in {"attention", "attentionMlp"}
 ]
 """Every family with every method and target set that it has."""
-DATASET = DatasetFacts(["TKXW, red, a teapot", "TKXW, red"], [(64, 64), (64, 128)], steps_per_epoch=2)
+DATASET = DatasetFacts(["TKXW, red, a teapot", "TKXW, red"], [(64, 64), (64, 128)], steps_per_epoch=2, shown=5)
 
 
 @dataclass(frozen=True)

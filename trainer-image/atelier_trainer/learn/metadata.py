@@ -58,11 +58,14 @@ class DatasetFacts:
     shapes: Sequence[Shape]
     """At which each is trained."""
     steps_per_epoch: int
+    shown: int
+    """Pictures of an epoch: each as often as its repeats say."""
 
 
 def describe_dataset(pictures: Sequence[Picture], plan: BatchPlan) -> DatasetFacts:
     """Return the facts of a run's training pictures, in the order in which they were planned."""
-    return DatasetFacts([picture.caption or "" for picture in pictures], plan.shapes, plan.steps_per_epoch)
+    captions, shown = [picture.caption or "" for picture in pictures], sum(picture.repeats for picture in pictures)
+    return DatasetFacts(captions, plan.shapes, plan.steps_per_epoch, shown)
 
 
 def build_metadata(
@@ -137,7 +140,7 @@ def _describe_training(told: TrainingInput, settings: Settings, dataset: Dataset
         "ss_epoch": str(-(-step // per_epoch)),
         "ss_num_epochs": str(-(-settings.steps // per_epoch)),
         "ss_num_batches_per_epoch": str(dataset.steps_per_epoch),
-        "ss_num_train_images": str(pictures),
+        "ss_num_train_images": str(dataset.shown),
         "ss_dataset_dirs": _to_json({DATASET: {"n_repeats": 1, "img_count": pictures}}),
         "ss_total_batch_size": str(settings.batch_size),
         "ss_resolution": f"({settings.resolution}, {settings.resolution})",

@@ -13,6 +13,10 @@ from safetensors import safe_open
 
 import reader_rules as rules
 from atelier_contract.architectures import Architecture
+from atelier_trainer.learn.batches import BatchPlan
+from atelier_trainer.learn.draws import Draws
+from atelier_trainer.learn.metadata import describe_dataset
+from atelier_trainer.records import Picture
 from exported import Exported, export, write_base
 
 Find = Callable[[Architecture, str], Exported]
@@ -96,7 +100,7 @@ def test_the_standard_tells_how_it_was_trained(levels: dict[str, dict[str, str]]
         "ss_epoch": "3",
         "ss_total_batch_size": "4",
         "ss_seed": "7",
-        "ss_num_train_images": "2",
+        "ss_num_train_images": "5",
         "ss_resolution": "(64, 64)",
         "ss_optimizer": "AdamW",
         "atelier.run": "1" * 64,
@@ -104,6 +108,14 @@ def test_the_standard_tells_how_it_was_trained(levels: dict[str, dict[str, str]]
     }
     assert {key: told.get(key) for key in expected} == expected
     assert not re.search(r"\bred\b|a teapot", " ".join(told.values()))
+
+
+def test_repeats_count_as_pictures_of_an_epoch() -> None:
+    """Two pictures of which one is shown three times are four, as kohya's own trainer counts them."""
+    pictures = [Picture(Path("a.png"), "a", caption=None), Picture(Path("b.png"), "b", caption=None, repeats=3)]
+    plan = BatchPlan([(64, 64)] * 2, 2, Draws(0), [picture.repeats for picture in pictures])
+    facts = describe_dataset(pictures, plan)
+    assert (facts.shown, facts.steps_per_epoch, len(facts.shapes)) == (4, 2, 2)
 
 
 def test_the_full_level_counts_the_parts_of_captions(levels: dict[str, dict[str, str]]) -> None:
