@@ -19,7 +19,7 @@ WINDOW_STEPS = 50
 FEWEST_STEPS = 10
 """Below this many losses, their mean says nothing yet."""
 FAR_OFF = 2.0
-"""Noise and velocity have variance 1: a model which always answers 0 has a loss of about 1, and less with weights. Twice
+"""Noise and velocity have variance 1: a model which always answers 0 has a loss of about 1, less with weights. Twice
 that, on average over the window, is worse than knowing nothing: the weights are being destroyed. A flow's target is
 noise less picture, of variance 2: there it is knowing nothing itself, which no published base is near."""
 
