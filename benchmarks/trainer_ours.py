@@ -136,7 +136,7 @@ def build_settings(task: Task) -> dict[str, Any]:
         "precision": "auto",
         "weightDecay": 0.01,
         "maxGradNorm": 1,
-        "validation": {"guidance": 1, "samplerSteps": 1, "heldOut": "none", "seed": 0, "prompts": []},
+        "validation": {"guidance": 1, "samplerSteps": 1, "heldOut": "none", "seed": 0, "prompts": ["a"]},
         **({"embedding": embedding} if task.kind == "Embedding" else {"conceptModel": concept_model}),
     }
 

@@ -91,8 +91,11 @@ def test_a_loss_far_off_is_an_alarm() -> None:
 def test_a_diverged_run_saves_nothing_that_is_not_finite(tmp_path: Path) -> None:
     """A learning rate beyond all measure ends as Diverged, and no state or checkpoint past step 0 was recorded."""
     recorder = FolderRecorder()
+    workspace = build_workspace(tmp_path / "a", settings=build_settings(warmupSteps=0))
+    settings = workspace.input.settings.model_copy(update={"learning_rate": 1e30})  # no input can ask for it
+    wild = replace(workspace, input=workspace.input.model_copy(update={"settings": settings}))
     with pytest.raises(Diverged):
-        run(tmp_path / "a", recorder=recorder, learningRate=1e30, warmupSteps=0)
+        run(tmp_path / "a", workspace=wild, recorder=recorder)
     assert recorder.states == {}
     assert sorted(recorder.checkpoints) == [0]
 
