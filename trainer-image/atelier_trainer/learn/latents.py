@@ -32,6 +32,8 @@ from atelier_trainer.learn.pictures import read_pixels
 from atelier_trainer.records import Cache, Picture
 
 log = logging.getLogger(__name__)
+PICTURES_PER_LINE = 100
+"""Of the log: seconds on a GPU, minutes on a processor."""
 DECODERS = 2
 """Threads that decode pictures while the device encodes: a photograph takes a core some 100 ms, an encoder on a GPU
 about as long."""
@@ -89,10 +91,12 @@ class PictureLatents:
             return
         self._cache.fetch("latents", {self._key(place) for place in self._places})
         missing = [place for place in self._places if self._find(place) is None]
-        log.info("encoding %d of %d pictures, the others are kept already", len(missing), len(self._places))
+        log.info("encoding %d pictures; %d are kept already", len(missing), len(self._places) - len(missing))
         try:
-            for place, pixels in self._decode_ahead(missing):
+            for done, (place, pixels) in enumerate(self._decode_ahead(missing)):
                 pause()
+                if done and done % PICTURES_PER_LINE == 0:
+                    log.info("%d of %d pictures are encoded", done, len(missing))
                 latents = round_posterior(self._family.encode_picture(pixels))
                 self._cache.write("latents", self._key(place), write_latents(latents))
         finally:

@@ -40,6 +40,20 @@ def test_each_side_is_encoded_once(pictures: list[Picture]) -> None:
     assert family.encoded_pictures == 6
 
 
+def test_log_tells_how_many_are_encoded(
+    pictures: list[Picture], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits for a large dataset sees how far its encoding is."""
+    monkeypatch.setattr("atelier_trainer.learn.latents.PICTURES_PER_LINE", 2)
+    with caplog.at_level("INFO", "atelier_trainer.learn"):
+        build(ToyFamily(), MemoryCache(), pictures, flip=True).fill(no_pause)
+    assert caplog.messages == [
+        "encoding 6 pictures; 0 are kept already",
+        "2 of 6 pictures are encoded",
+        "4 of 6 pictures are encoded",
+    ]
+
+
 def test_second_run_encodes_nothing(pictures: list[Picture]) -> None:
     """What another run kept is neither encoded nor decoded again: its files may be gone."""
     cache, family = MemoryCache(), ToyFamily()

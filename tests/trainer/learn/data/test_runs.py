@@ -114,6 +114,7 @@ def test_each_part_matters(first: Finished, cache: MemoryCache, tmp_path: Path, 
     assert any(not torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+@pytest.mark.usefixtures("first")
 def test_shapes_are_logged_before_the_first_step(
     cache: MemoryCache, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -122,5 +123,5 @@ def test_shapes_are_logged_before_the_first_step(
     with caplog.at_level(logging.INFO, "atelier_trainer.learn"):
         run(tmp_path / "logged", workspace=workspace)
     assert "training shapes: 64x64 px (11 pictures)" in caplog.messages
-    assert "encoding 0 of 22 pictures, the others are kept already" in caplog.messages
+    assert "encoding 0 pictures; 22 are kept already" in caplog.messages
     assert not any(picture.caption in caplog.text for picture in workspace.pictures if picture.caption)
