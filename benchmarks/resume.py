@@ -6,7 +6,7 @@ with those of an undisturbed run. A trial counts for the phase that the process 
 at. SIGTERM while pictures are drawn and while files are stored follows, and two attempts that compute otherwise: with
 other threads at hand, and with memory for one picture at a time.
 
-Prints every point, and writes `benchmarks/results/resume.json`. About five minutes on a quiet core.
+Prints every point, and writes `benchmarks/results/resume.json`. About ten minutes beside other work.
 """
 
 from __future__ import annotations
@@ -60,6 +60,8 @@ def run_trials(stage: Stage, count: int, seed: int) -> list[tuple[str, Figure]]:
             if landed[phase] >= count:
                 break
             ended = stage.kill(point)
+            if ended is None:  # over before the signal came
+                continue
             landed[ended.phase] += 1
             is_same = judge(stage, ended, killed=True)
             differing += not is_same

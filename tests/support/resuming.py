@@ -18,7 +18,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -146,31 +146,38 @@ class Stage:
         visits = [visit for visit in self.visits if visit.phase == phase]
         return [Point(draw.choice(visits), draw.random()) for _ in range(count)]
 
-    def kill(self, point: Point) -> Ended:
-        """Kill an attempt at a point with SIGKILL, and let the next one end the run."""
+    def kill(self, point: Point) -> Ended | None:
+        """Kill an attempt at a point with SIGKILL, and let the next one end the run; None: it was over before."""
         trial = self._open()
         trial.begin()
         trial.wait_for_entry(point.visit.entry)
         time.sleep(point.share * point.visit.seconds)
-        return self._finish(trial, signal.SIGKILL, point)
+        code = trial.send(signal.SIGKILL)
+        if code != -signal.SIGKILL:
+            trial.close()
+            return None
+        return self._finish(trial, code, point)
+
+    def kill_once(self, points: list[Point]) -> Ended:
+        """Kill an attempt at the first of these points at which it still runs."""
+        return next(ended for ended in map(self.kill, points) if ended is not None)
 
     def terminate(self, place: str) -> Ended:
         """End an attempt with SIGTERM while it samples or saves, and let the next one end the run."""
         trial = self._open()
         trial.begin(hold=place)
         trial.wait_until_held()
-        return self._finish(trial, signal.SIGTERM, None)
+        return self._finish(trial, trial.send(signal.SIGTERM), None)
 
     def disturb(self, **changed: Any) -> Ended:
         """End an attempt while it samples, and let one that computes otherwise end the run."""
         trial = self._open()
         trial.begin(hold="sampling")
         trial.wait_until_held()
-        return self._finish(trial, signal.SIGTERM, None, **changed)
+        return self._finish(trial, trial.send(signal.SIGTERM), None, **changed)
 
-    def _finish(self, trial: Trial, number: signal.Signals, point: Point | None, **changed: Any) -> Ended:
-        trial.send(number)
-        codes, phase = [trial.end()], trial.phase
+    def _finish(self, trial: Trial, code: int, point: Point | None, **changed: Any) -> Ended:
+        codes, phase = [code], trial.phase
         trial.begin(**changed)
         codes.append(trial.end())
         assert codes[-1] == ExitCode.DONE, trial.log_text()
@@ -241,10 +248,12 @@ class Trial:
             time.sleep(LOOK_SECONDS)
         return visits
 
-    def send(self, number: signal.Signals) -> None:
-        """Send a signal, and let an attempt that holds go on."""
-        os.kill(self.pid, number)
+    def send(self, number: signal.Signals) -> int:
+        """Send a signal, let an attempt that holds go on, and return its exit code."""
+        with suppress(ProcessLookupError):  # it may have ended just now
+            os.kill(self.pid, number)
         self.watched[LET_GO] = 1
+        return self.end()
 
     def end(self) -> int:
         """Wait for the attempt's end and return its exit code."""

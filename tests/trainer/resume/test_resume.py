@@ -43,9 +43,8 @@ def stage(stages: dict[Architecture, Stage]) -> Stage:
 @pytest.mark.parametrize("phase", KILLED_PHASES)
 def test_killed_in_a_phase(stage: Stage, phase: str) -> None:
     """SIGKILL at a random point of a phase costs nothing but time: every checkpoint has the bytes it would have had."""
-    point = stage.choose_points(phase, 1, SEED)[0]
-    print(f"seed {SEED}: {phase}, entry {point.visit.entry}, share {point.share:.3f}")
-    ended = stage.kill(point)
+    ended = stage.kill_once(stage.choose_points(phase, 5, SEED))
+    print(f"seed {SEED}: {ended.point}, died in {ended.phase}")
     assert (ended.codes, ended.exact) == ([-9, ExitCode.DONE], True)
     assert ended.digests == stage.reference
 
@@ -54,7 +53,7 @@ def test_killed_in_a_phase(stage: Stage, phase: str) -> None:
 def test_killed_in_other_families(stages: dict[Architecture, Stage], architecture: Architecture) -> None:
     """The same holds for families with several encoders, in whose memory more is lost."""
     stage = stages[architecture]
-    ended = stage.kill(stage.choose_points("Training", 1, SEED)[0])
+    ended = stage.kill_once(stage.choose_points("Training", 5, SEED))
     assert (ended.codes, ended.exact) == ([-9, ExitCode.DONE], True)
     assert ended.digests == stage.reference
 
