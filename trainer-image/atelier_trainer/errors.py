@@ -12,6 +12,7 @@ TrainerError
 ├── StorageUnavailable            20  the store did not answer for the whole patience
 ├── PodTerminated                 30  SIGTERM arrived before there was anything to save
 ├── PeerLost                      31  another process of the run is gone
+├── PeersNotFound                  1  the processes of a run never met
 ├── ObjectMissing                  1  what a manifest lists is not in the store, or not as listed
 └── ObjectConflict                 1  a key that is written once holds something else already
 
@@ -108,6 +109,10 @@ class PeerLost(TrainerError):
 
     exit_code = ExitCode.PEER_LOST
     reason = Reason.PEER_LOST
+
+
+class PeersNotFound(TrainerError):
+    """The processes of a run never met. Attempts are counted: what keeps them apart may not go away by itself."""
 
 
 class ObjectMissing(TrainerError):

@@ -5,14 +5,16 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from atelier_contract.architectures import Architecture
 from atelier_contract.exit_codes import ExitCode
 from atelier_trainer.errors import BaseModelUnusable, DatasetUnusable, Diverged, OutOfMemory
 from atelier_trainer.learn.gradients import GradientComputer
-from atelier_trainer.learn.losses import FEWEST_STEPS, LossWindow
+from atelier_trainer.learn.losses import FEWEST_STEPS, LossWindow, find_limit
 from atelier_trainer.learn.parameters import FlatParameters
 from learning import BASE_MODEL, FolderRecorder, build_settings, build_workspace
 from learning_results import Finished, run
@@ -158,3 +160,19 @@ def test_one_picture_too_many_is_out_of_memory() -> None:
     """Where not even one picture fits the user is told which setting to lower."""
     with pytest.raises(OutOfMemory, match="resolution"):
         compute_with(0)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "changes", "limit"),
+    [
+        (Architecture.STABLE_DIFFUSION_1, {}, 2.0),
+        (Architecture.FLUX_1, {}, 4.0),
+        (Architecture.STABLE_DIFFUSION_XL, {"loss": "huber", "huberDelta": 0.1}, 0.319),
+        (Architecture.STABLE_DIFFUSION_1, {"loss": "huber", "huberDelta": 10}, 2.0),
+    ],
+)
+def test_divergence_is_twice_what_knowing_nothing_costs(
+    architecture: Architecture, changes: dict[str, Any], limit: float
+) -> None:
+    """The alarm follows what the denoiser is asked for and how its errors are measured."""
+    assert find_limit(architecture, build_settings(**changes)) == pytest.approx(limit, rel=1e-2)

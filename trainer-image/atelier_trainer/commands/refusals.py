@@ -121,7 +121,7 @@ def _find_other_rate_faults(settings: Settings) -> Iterator[str]:
         return
     rates = {
         "conceptModel.textEncoderLearningRate": concept.text_encoder_learning_rate,
-        "conceptModel.embedding.learningRate": concept.embedding and concept.embedding.learning_rate,
+        "conceptModel.embedding.learningRate": concept.embedding.learning_rate if concept.embedding else None,
     }
     for name, rate in rates.items():
         if rate is None:

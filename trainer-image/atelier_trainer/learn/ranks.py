@@ -26,7 +26,7 @@ import torch.distributed as dist
 from accelerate import PartialState
 from torch import Tensor
 
-from atelier_trainer.errors import PeerLost
+from atelier_trainer.errors import PeerLost, PeersNotFound
 from atelier_trainer.records import Place, Workspace
 
 WAIT_SECONDS = 3600.0
@@ -104,16 +104,22 @@ def joined_ranks(place: Place, device: torch.device) -> Iterator[Ranks]:
         device: where this run computes; on CUDA the process's own GPU is chosen here.
 
     Raises:
-        PeerLost: the others did not come, or one is gone.
+        PeersNotFound: the others did not come. It counts as a failure, because it may come again for ever.
+        PeerLost: one is gone.
     """
     if place.count == 1:
         yield ALONE
         return
     wait, is_gpu = timedelta(seconds=WAIT_SECONDS), device.type == "cuda"
     who = {"rank": place.index, "world_size": place.count} if is_gpu else {}  # on the CPU accelerate adds them itself
-    ranks = _together(
-        lambda: JoinedRanks(PartialState(cpu=not is_gpu, init_method=place.rendezvous, timeout=wait, **who))
-    )
+    try:
+        ranks = JoinedRanks(PartialState(cpu=not is_gpu, init_method=place.rendezvous, timeout=wait, **who))
+        ranks.agree(0)
+    except (RuntimeError, PeerLost) as error:
+        raise PeersNotFound(
+            f"process {place.index} of {place.count} could not reach the others: look whether the run's pods may talk "
+            "to each other (NetworkPolicies), then ask for another attempt"
+        ) from error
     log.info("rank %d of %d has joined", ranks.index, ranks.count)
     yield ranks
     # Not after an error: with a peer lost, taking the group down would wait for it.

@@ -22,7 +22,7 @@ from atelier_trainer.learn.following import IdleKeeper
 from atelier_trainer.learn.gradients import describe_shortage
 from atelier_trainer.learn.keeping import Keeper
 from atelier_trainer.learn.loop import Course, Ending, Flag, run_steps
-from atelier_trainer.learn.losses import LossWindow
+from atelier_trainer.learn.losses import LossWindow, find_limit
 from atelier_trainer.learn.metadata import describe_dataset
 from atelier_trainer.learn.optimizer import build_optimizer, check_optimizer
 from atelier_trainer.learn.pausing import Interrupted, build_pause
@@ -151,7 +151,8 @@ def _prepare_course(workspace: Workspace, partners: _Partners, execution: Execut
         load_models(workspace.start_from, method)
     mean = RunningMean(method.flat_parameters(), settings.ema_decay)
     if workspace.state is not None:
-        progress.losses = LossWindow(read_state(workspace.state, method.named_parameters(), optimizer, mean))
+        earlier = read_state(workspace.state, method.named_parameters(), optimizer, mean)
+        progress.losses = LossWindow(earlier, progress.losses.limit)
     for flat in method.flat_parameters():
         flat.refresh()
     method.set_training(on=True)
@@ -217,7 +218,7 @@ def _build_progress(
         every_steps=settings.every_steps,
         batch_size=settings.batch_size,
         from_step=workspace.state.manifest.step if workspace.state else 0,
-        losses=LossWindow(),
+        losses=LossWindow(limit=find_limit(workspace.input.base_model.architecture, settings)),
         exact=not execution.differences,
     )
     for sentence in (*workspace.advice, *execution.differences):
