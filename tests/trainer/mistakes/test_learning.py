@@ -82,9 +82,12 @@ def test_start_from_something_else(tmp_path: Path) -> None:
 
 
 def test_rate_far_too_high(tmp_path: Path) -> None:
-    """A run whose loss runs away ends with the step and the setting to lower, and keeps nothing that is not finite."""
+    """A run whose loss runs away ends with the step and the setting to lower; the rate is beyond any input's."""
+    settings = build_settings(steps=40, everySteps=10, warmupSteps=0).model_copy(update={"learning_rate": 1e4})
+    told = build_workspace(tmp_path / "a", build_settings())
+    asked = told.input.model_copy(update={"settings": settings})
     with pytest.raises(Diverged) as end:
-        run(tmp_path / "a", learningRate=10, steps=40, everySteps=10, warmupSteps=0)
+        run(told.scratch, workspace=replace(told, input=asked))
     assert_one_sentence(str(end.value), "step", "learningRate")
 
 
