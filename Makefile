@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 SOURCES := crds operator trainer-image studio playground benchmarks tests
 
-.PHONY: help install demo test check bench bench-operator bench-learning bench-trainer generate format lock clean
+.PHONY: help install demo test check bench bench-operator bench-learning bench-trainer bench-resume generate format lock clean
 
 help:  ## Show what can be made.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -36,7 +36,7 @@ check: $(READY)  ## Lint, types, import contracts, drift of generated files, cha
 	@$(RUN) crds/generate.py --check
 	@$(RUN) -m pytest -q -m "not cluster" tests/house tests/chart
 
-bench: bench-operator bench-learning bench-trainer  ## Run every benchmark; figures go to benchmarks/results.
+bench: bench-operator bench-learning bench-trainer bench-resume  ## Run every benchmark; figures go to benchmarks/results.
 
 bench-operator: $(READY)  ## 500 TrainingJobs at once.
 	@$(RUN) benchmarks/operator_burst.py
@@ -46,6 +46,9 @@ bench-learning: $(READY)  ## Whether concepts are learned, three seeds.
 
 bench-trainer: $(READY)  ## Whether training is faster than what people use today; DEVICE=cuda for a GPU.
 	@$(RUN) benchmarks/trainer_bench.py --device $(or $(DEVICE),cpu)
+
+bench-resume: $(READY)  ## Trainers killed at random points of every phase end as undisturbed ones do.
+	@$(RUN) benchmarks/resume.py
 
 generate: $(READY)  ## Write the CRDs and the chart's copy from the contract.
 	@$(RUN) crds/generate.py

@@ -341,6 +341,14 @@ def test_newer_document(volume_tenant: Tenant, asked: TrainingInput) -> None:
     assert "schemaVersion 99" in ending.report.message
 
 
+def test_missing_image_encoder(volume_tenant: Tenant, asked: TrainingInput) -> None:
+    """An image encoder that is not in the store is missed before a GPU is asked for."""
+    validation = asked.settings.validation.model_copy(update={"image_encoder": "image-encoders/dino"})
+    ending = check(volume_tenant, asked, settings=asked.settings.model_copy(update={"validation": validation}))
+    assert ending.exit_code == ExitCode.INVALID_INPUT
+    assert "image-encoders/dino" in ending.report.message
+
+
 class TestOwnership:
     """One store, one owner."""
 

@@ -15,6 +15,7 @@ from atelier_trainer.commands.adoption import find_own_run, find_start
 from atelier_trainer.commands.advice import list_advice
 from atelier_trainer.commands.ending import Ending, end_well, shorten
 from atelier_trainer.commands.estimates import Estimate, estimate_run
+from atelier_trainer.commands.image_encoder import find_image_encoder
 from atelier_trainer.commands.prior import ask_for_prior
 from atelier_trainer.commands.refusals import check_settings
 from atelier_trainer.edges.base_model import check_base_model, digest_base_model
@@ -58,6 +59,8 @@ def preflight(settings: TrainerSettings, asked: TrainingInput, patience: Patienc
         _check_pictures(settings, home, prior, read_revision(home, prior), patience)
     if asked.start_from is not None and not (found and list_states(home, found.layout)):
         find_start(home, asked, asked.start_from, found.manifest if found else None)
+    if asked.settings.validation.image_encoder is not None:
+        find_image_encoder(home, asked.settings.validation.image_encoder)
     folder = open_base_model(settings, home, asked.base_model)
     facts = check_base_model(folder, asked.base_model.architecture)
     if found is not None:

@@ -15,6 +15,7 @@ from atelier_contract.layout import RunLayout
 from atelier_contract.manifests import DatasetItem, ExecutionManifest, RunManifest
 from atelier_trainer.commands.adoption import find_start
 from atelier_trainer.commands.advice import list_advice
+from atelier_trainer.commands.image_encoder import find_image_encoder
 from atelier_trainer.commands.preflight import changed, read_revision, refuse_other_base
 from atelier_trainer.commands.prior import ask_for_prior
 from atelier_trainer.edges.base_model import check_base_model, digest_base_model
@@ -24,14 +25,11 @@ from atelier_trainer.edges.home import Home
 from atelier_trainer.edges.parallel import map_at_once
 from atelier_trainer.edges.patience import Patience
 from atelier_trainer.edges.runs import StoredCheckpoint, first_of_each_step, list_checkpoints, list_states
-from atelier_trainer.edges.sources import Folder, open_base_model, open_dataset
+from atelier_trainer.edges.sources import open_base_model, open_dataset
 from atelier_trainer.edges.store import Shelf
-from atelier_trainer.errors import InvalidInput, ObjectMissing, PodTerminated
+from atelier_trainer.errors import ObjectMissing, PodTerminated
 from atelier_trainer.records import LocalCheckpoint, LocalState, Picture, Workspace
 from atelier_trainer.settings import TrainerSettings
-
-ENCODER_SUFFIXES = {".json", ".safetensors", ".txt"}
-"""Files of an image encoder that are fetched: pickled weights are not even looked at."""
 
 
 @dataclass(frozen=True)
@@ -116,23 +114,16 @@ class Fetcher:
             raise changed(asked, where)
 
     def _fetch_image_encoder(self) -> Path | None:
-        """Fetch the encoder that samples are compared by: its configs and safetensors, nothing else."""
+        """Fetch the encoder that samples are compared by."""
         asked = self.asked.settings.validation.image_encoder
         if asked is None:
             return None
-        source = Folder(self.home.store, self.home.layout.base_model(asked))
-        folder, fetched = self._folder("image-encoder"), False
-        for file in source.files():
-            if PurePosixPath(file.path).suffix in ENCODER_SUFFIXES:
-                path = folder / file.path
-                path.parent.mkdir(parents=True, exist_ok=True)
-                self._fetch(source.shelf, file.key, path)
-                fetched = fetched or path.suffix == ".safetensors"
-        if not fetched:
-            raise InvalidInput(
-                f"no image encoder lies at {source.address}: validation.imageEncoder names a folder of the store with "
-                "config.json and model.safetensors; upload one, or leave the field out"
-            )
+        source, files = find_image_encoder(self.home, asked)
+        folder = self._folder("image-encoder")
+        for file in files:
+            path = folder / file.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._fetch(source.shelf, file.key, path)
         return folder
 
     def _fetch_base_model(self, run: RunManifest | None) -> tuple[Path, dict[str, str], BaseModelFacts]:

@@ -11,6 +11,7 @@ entries first and else the oldest, so that a later attempt reads what the first 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import mmap
@@ -184,10 +185,17 @@ class StoreCache:
             self._storing.append(self._pool.submit(self._store, room, segment))
 
     def _store(self, room: Room, segment: OpenSegment) -> None:
-        """Store a segment and then its index."""
+        """Store a segment and then its index.
+
+        The digest of its keys ends a segment, so that equal contents under other keys (the same encoder, told to be
+        another's) are another segment with an index of its own.
+        """
         os.truncate(segment.path, segment.used_bytes)  # what is mapped behind it holds no entry and is never touched
-        sha256 = hash_file(segment.path).sha256
-        index = CacheIndex(run_identity=self._run, bytes=segment.used_bytes, entries=segment.entries)
+        with segment.path.open("ab") as file:
+            file.write(hashlib.sha256("\n".join(segment.entries).encode()).digest())
+        content = hash_file(segment.path)
+        sha256 = content.sha256
+        index = CacheIndex(run_identity=self._run, bytes=content.bytes, entries=segment.entries)
         try:
             self._home.store.write_file(self._key(room, sha256, SEGMENT), segment.path)
             write_document(self._home.store, self._key(room, sha256, INDEX), index)

@@ -62,7 +62,13 @@ def build_stepper(
             lambda step: torch.cuda.manual_seed(seed_of(gradients.draws.seed, "dropout", step)),
         )
         stepper.substitute = (lambda: Compilation(denoiser, device)) if has_compiler() else None
-    log.info("steps are computed so: %s", stepper.describe())
+    chosen = stepper.describe()
+    log.info(
+        "steps are %s, %d pictures at a time%s",
+        chosen["compile_mode"],
+        chosen["micro_batch"],
+        ", activations are computed twice" if chosen["recomputes"] else "",
+    )
     return stepper
 
 
