@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
-SOURCES := crds operator trainer-image studio playground benchmarks tests
+SOURCES := crds materials operator trainer-image studio playground benchmarks tests
 
 .PHONY: help install demo test check bench bench-operator bench-learning bench-trainer bench-resume generate format lock clean
 

@@ -28,10 +28,10 @@ from atelier_contract.architectures import Architecture
 from atelier_contract.exit_codes import ExitCode
 from atelier_contract.inputs import BaseModelInput, StoreInput, TrainingInput
 from atelier_contract.manifests import OutcomeManifest
-from atelier_trainer.edges.documents import find_document
+from atelier_materials.store.documents import find_document
+from atelier_materials.store.volume_store import VolumeStore
 from atelier_trainer.edges.home import Home
 from atelier_trainer.edges.runs import first_of_each_step, list_checkpoints, list_states
-from atelier_trainer.edges.volume_store import VolumeStore
 from learning import build_settings
 from trainer_nursery import COUNT, HELD, LET_GO, PHASE, PHASES, WATCHED_BYTES
 from trainer_pod import CLUSTER_UID, IDENTITY, NAMESPACE, NAMESPACE_UID, UPLOAD, Tenant, put_teapots

@@ -30,11 +30,12 @@ from atelier_contract.layout import NamespaceLayout
 from atelier_contract.manifests import PushedFile, PushManifest
 from atelier_contract.roles import Role
 from atelier_contract.termination import TerminationReport
+from atelier_materials.store.bucket import BucketDescription
+from atelier_materials.store.patience import Patience
+from atelier_materials.store.protocol import Store, hash_bytes
 from atelier_trainer.__main__ import leave_last_words, run_command
 from atelier_trainer.commands.ending import Ending
-from atelier_trainer.edges.patience import Patience
-from atelier_trainer.edges.store import Store, hash_bytes
-from atelier_trainer.settings import BucketDescription, read_settings
+from atelier_trainer.settings import read_settings
 from learning import BASE_MODEL, TEAPOTS, build_settings
 
 NAMESPACE = "art"

@@ -15,11 +15,11 @@ import pytest
 
 from atelier_contract import names
 from atelier_contract.inputs import StoreInput
+from atelier_materials.store.bucket import BucketDescription
+from atelier_materials.store.patience import Patience
+from atelier_materials.store.s3_store import S3Store
+from atelier_materials.store.volume_store import VolumeStore
 from atelier_playground.s3 import S3Server
-from atelier_trainer.edges.patience import Patience
-from atelier_trainer.edges.s3_store import S3Store
-from atelier_trainer.edges.volume_store import VolumeStore
-from atelier_trainer.settings import BucketDescription
 from fake_learning import learn
 from trainer_pod import CLUSTER_UID, NAMESPACE, NAMESPACE_UID, Tenant, describe_secret, put_teapots
 

@@ -18,15 +18,15 @@ from atelier_contract.base import Document
 from atelier_contract.inputs import CollectInput, InspectInput, PublishInput, TrainingInput
 from atelier_contract.names import INPUT_FILE
 from atelier_contract.roles import Role
+from atelier_materials.errors import InvalidInput
+from atelier_materials.store.documents import parse_document
+from atelier_materials.store.patience import Patience
 from atelier_trainer.commands.collect import collect
 from atelier_trainer.commands.ending import Ending, end_in_any_case
 from atelier_trainer.commands.inspect import inspect
 from atelier_trainer.commands.preflight import preflight
 from atelier_trainer.commands.publish import publish
 from atelier_trainer.commands.train import train
-from atelier_trainer.edges.documents import parse_document
-from atelier_trainer.edges.patience import Patience
-from atelier_trainer.errors import InvalidInput
 from atelier_trainer.settings import TrainerSettings, read_settings
 
 log = logging.getLogger("atelier_trainer")

@@ -13,15 +13,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast, get_args
 
 from atelier_contract import names
-from atelier_trainer.errors import InvalidInput, StorageNotConfigured
+from atelier_materials.errors import InvalidInput
 
 POD_IDENTITY_VARIABLES = ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
 """Set in a pod whose service account has an identity at the store: IRSA, and EKS Pod Identity. The identity of the
 node (instance metadata) is left out on purpose: it belongs to the cluster, not to the namespace."""
-AddressingStyle = Literal["path", "virtual", "auto"]
 
 
 @dataclass(frozen=True)
@@ -83,26 +81,6 @@ class TrainerSettings:
         return path.read_text().strip() if path.is_file() else None
 
 
-@dataclass(frozen=True)
-class BucketDescription:
-    """What a Secret says of a bucket and how to reach it."""
-
-    secret_name: str
-    """For messages."""
-    bucket: str
-    prefix: str = ""
-    endpoint: str | None = None
-    """None: the cloud's own endpoint of the region."""
-    region: str = "us-east-1"
-    access_key_id: str | None = None
-    """None: the service account brings its own identity."""
-    secret_access_key: str | None = None
-    ca_bundle: Path | None = None
-    """File with the certificates to trust; None: the system's."""
-    addressing_style: AddressingStyle = "path"
-    """`path` works with every server; `virtual` is what some clouds ask for."""
-
-
 def read_settings(environment: Mapping[str, str]) -> TrainerSettings:
     """Read the container's environment.
 
@@ -134,41 +112,6 @@ def inherited(told: Mapping[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
-def read_bucket(folder: Path, secret_name: str, has_pod_identity: bool, bucket: str = "") -> BucketDescription:
-    """Read the mounted keys of a Secret that describes a bucket.
-
-    Args:
-        folder: where the keys lie as files. A missing Secret leaves it empty: its volume is optional.
-        secret_name: name of the Secret, for messages.
-        has_pod_identity: whether the two keys of an access may be left out.
-        bucket: a bucket named elsewhere (an `s3://` address), which the Secret need not name.
-
-    Raises:
-        StorageNotConfigured: the Secret is missing, or lacks keys; all that are missing are named at once.
-    """
-    values = {key: _read_key(folder, key) for key in names.STORE_KEYS}
-    missing = [] if values[names.KEY_BUCKET] or bucket else [names.KEY_BUCKET]
-    if not values[names.KEY_ENDPOINT] and not values[names.KEY_REGION]:
-        missing.append(f"{names.KEY_ENDPOINT} (or {names.KEY_REGION} for the cloud's own)")
-    access = [values[names.KEY_ACCESS_KEY_ID], values[names.KEY_SECRET_ACCESS_KEY]]
-    if not all(access) and not (has_pod_identity and not any(access)):
-        missing += [key for key in (names.KEY_ACCESS_KEY_ID, names.KEY_SECRET_ACCESS_KEY) if not values[key]]
-    if missing:
-        raise StorageNotConfigured(_describe_missing(secret_name, missing, nothing_there=not any(values.values())))
-    bundle = folder / names.KEY_CA_BUNDLE
-    return BucketDescription(
-        secret_name=secret_name,
-        bucket=bucket or values[names.KEY_BUCKET],
-        prefix=values[names.KEY_PREFIX].strip("/"),
-        endpoint=values[names.KEY_ENDPOINT] or None,
-        region=values[names.KEY_REGION] or "us-east-1",
-        access_key_id=values[names.KEY_ACCESS_KEY_ID] or None,
-        secret_access_key=values[names.KEY_SECRET_ACCESS_KEY] or None,
-        ca_bundle=bundle if values[names.KEY_CA_BUNDLE] else None,
-        addressing_style=_read_style(values[names.KEY_ADDRESSING_STYLE], secret_name),
-    )
-
-
 def _read_crew(environment: Mapping[str, str]) -> Crew:
     nodes = _read_number(environment, names.ENV_NODES, 1)
     port = environment.get(names.ENV_LEADER_PORT) or names.LEADER_PORT
@@ -186,27 +129,3 @@ def _read_number(environment: Mapping[str, str], name: str, least: int) -> int:
     if not value.isdecimal() or int(value) < least:
         raise InvalidInput(f"{name} is {value!r}: write a whole number from {least} on, or leave it out")
     return int(value)
-
-
-def _read_style(value: str, secret_name: str) -> AddressingStyle:
-    for style in get_args(AddressingStyle):
-        if (value or "path") == style:
-            return cast("AddressingStyle", style)
-    raise StorageNotConfigured(
-        f"Secret {secret_name}: {names.KEY_ADDRESSING_STYLE} is {value!r}: write path or virtual, or leave it out"
-    )
-
-
-def _read_key(folder: Path, key: str) -> str:
-    path = folder / key
-    return path.read_text().strip() if path.is_file() else ""
-
-
-def _describe_missing(secret_name: str, missing: list[str], nothing_there: bool) -> str:
-    keys = ", ".join(missing)
-    if nothing_there:
-        return (
-            f"Secret {secret_name} is missing in this namespace or holds none of the keys that describe a store: "
-            f"create it with {keys}"
-        )
-    return f"Secret {secret_name} lacks {keys}: add what is missing"

@@ -15,8 +15,8 @@ from atelier_contract.layout import RunLayout
 from atelier_contract.manifests import FinalManifest, RunManifest
 from atelier_contract.reasons import Reason
 from atelier_contract.roles import Role
+from atelier_materials.store.documents import read_document, write_document
 from atelier_trainer.commands.adoption import find_misfits
-from atelier_trainer.edges.documents import read_document, write_document
 from atelier_trainer.records import Recorder, Workspace
 from fake_learning import FakeOutcome, build_run, build_state, learn
 from learning import EMBEDDING, PIVOTAL, build_settings

@@ -14,8 +14,8 @@ from atelier_contract.names import TERMINATION_LIMIT_BYTES
 from atelier_contract.reasons import Finding, Reason
 from atelier_contract.roles import Role
 from atelier_contract.termination import InspectionResult
+from atelier_materials.store.documents import read_document
 from atelier_trainer.commands.ending import Ending
-from atelier_trainer.edges.documents import read_document
 from picture_files import (
     EPS,
     build_bomb,

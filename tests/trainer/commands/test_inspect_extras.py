@@ -11,9 +11,9 @@ from atelier_contract.base import digest_of
 from atelier_contract.manifests import DatasetItem, DatasetRevision
 from atelier_contract.reasons import Finding
 from atelier_contract.roles import Role
-from atelier_trainer.edges.captions import read_folder_name
-from atelier_trainer.edges.documents import read_document
-from atelier_trainer.edges.store import hash_bytes
+from atelier_materials.dataset.captions import read_folder_name
+from atelier_materials.store.documents import read_document
+from atelier_materials.store.protocol import hash_bytes
 from picture_files import draw_jpeg, draw_png
 from trainer_pod import UPLOAD, Tenant, push_files
 

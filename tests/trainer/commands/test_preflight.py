@@ -19,9 +19,9 @@ from atelier_contract.manifests import OwnerManifest
 from atelier_contract.reasons import Reason
 from atelier_contract.roles import Role
 from atelier_contract.settings import EmbeddingSettings
+from atelier_materials.store.documents import write_document
 from atelier_trainer.commands.ending import Ending
 from atelier_trainer.commands.preflight import read_revision
-from atelier_trainer.edges.documents import write_document
 from atelier_trainer.edges.home import Home
 from learning import BASE_MODEL, build_settings
 from picture_files import draw_png

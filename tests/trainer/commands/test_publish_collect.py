@@ -20,10 +20,10 @@ from atelier_contract.publishing import InvokeAiSpec, PublishSpec
 from atelier_contract.reasons import Reason
 from atelier_contract.roles import Role
 from atelier_contract.termination import PublishedRow, PublishResult, TerminationReport
-from atelier_trainer.edges.documents import read_document
+from atelier_materials.store.documents import read_document
+from atelier_materials.store.protocol import Store
 from atelier_trainer.edges.home import Home
 from atelier_trainer.edges.runs import first_of_each_step, list_checkpoints
-from atelier_trainer.edges.store import Store
 from finalizing_pod import choose, collect, finish, publish, published_keys
 from trainer_pod import Tenant
 

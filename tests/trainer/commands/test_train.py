@@ -16,11 +16,11 @@ from atelier_contract.layout import RunLayout
 from atelier_contract.manifests import OutcomeManifest, RunManifest
 from atelier_contract.reasons import Reason
 from atelier_contract.roles import Role
+from atelier_materials.store.documents import find_document, read_document
+from atelier_materials.store.patience import Patience
 from atelier_playground.s3 import FlakyProxy, S3Server
 from atelier_trainer.edges.control import PodControl
-from atelier_trainer.edges.documents import find_document, read_document
 from atelier_trainer.edges.home import Home
-from atelier_trainer.edges.patience import Patience
 from atelier_trainer.edges.runs import list_checkpoints, list_states
 from atelier_trainer.errors import Diverged, OutOfMemory
 from atelier_trainer.records import Clock, Control, Recorder, Reporter, Workspace

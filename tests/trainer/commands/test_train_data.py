@@ -15,12 +15,13 @@ from atelier_contract.inputs import DatasetInput, TrainingInput
 from atelier_contract.manifests import DatasetRevision
 from atelier_contract.reasons import Reason
 from atelier_contract.roles import Role
+from atelier_materials.errors import InvalidInput
+from atelier_materials.store.documents import read_document
+from atelier_materials.store.protocol import hash_bytes
 from atelier_trainer.commands.attempt import open_cache
 from atelier_trainer.commands.ending import Ending
-from atelier_trainer.edges.documents import read_document
 from atelier_trainer.edges.home import Home
-from atelier_trainer.edges.store import hash_bytes
-from atelier_trainer.errors import Diverged, InvalidInput
+from atelier_trainer.errors import Diverged
 from atelier_trainer.records import Place, Workspace
 from atelier_trainer.settings import read_settings
 from fake_learning import FakeOutcome, learn

@@ -15,7 +15,7 @@ from atelier_contract.inputs import StartFromInput
 from atelier_contract.layout import RunLayout
 from atelier_contract.manifests import FinalManifest
 from atelier_contract.roles import Role
-from atelier_trainer.edges.documents import read_document
+from atelier_materials.store.documents import read_document
 from atelier_trainer.records import Workspace
 from fake_learning import FakeOutcome, learn
 from finalizing_pod import choose, collect, finish, publish, published_keys

@@ -12,14 +12,14 @@ import pytest
 from atelier_contract.base import canonical_json
 from atelier_contract.layout import NamespaceLayout
 from atelier_contract.manifests import CacheIndex
+from atelier_materials.store.bucket import BucketDescription
+from atelier_materials.store.patience import Patience
+from atelier_materials.store.s3_store import S3Store
+from atelier_materials.store.volume_store import VolumeStore
 from atelier_trainer.edges.cache import StoreCache
 from atelier_trainer.edges.home import Home
-from atelier_trainer.edges.patience import Patience
-from atelier_trainer.edges.s3_store import S3Store
-from atelier_trainer.edges.volume_store import VolumeStore
 from atelier_trainer.learn.encodings import MemoryCache
 from atelier_trainer.records import Cache
-from atelier_trainer.settings import BucketDescription
 
 OURS, THEIRS = "1" * 64, "2" * 64
 Open = Callable[..., StoreCache]

@@ -14,12 +14,13 @@ import pytest
 from huggingface_hub import constants
 
 from atelier_contract.architectures import Architecture
+from atelier_materials.dataset.sources import Folder
+from atelier_materials.errors import ObjectMissing, StorageUnavailable
+from atelier_materials.store.patience import Patience
+from atelier_materials.store.protocol import hash_file
 from atelier_trainer.edges.base_model import check_base_model
 from atelier_trainer.edges.hub_shelf import HubShelf
-from atelier_trainer.edges.patience import Patience
-from atelier_trainer.edges.sources import Folder
-from atelier_trainer.edges.store import hash_file
-from atelier_trainer.errors import BaseModelUnusable, ObjectMissing, StorageUnavailable
+from atelier_trainer.errors import BaseModelUnusable
 from learning import BASE_MODEL
 
 REPOSITORY, REVISION = "team/tiny", "a" * 40

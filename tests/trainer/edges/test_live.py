@@ -14,13 +14,13 @@ from atelier_contract import names
 from atelier_contract.inputs import ControlFile
 from atelier_contract.layout import NamespaceLayout, RunLayout
 from atelier_contract.progress import CheckpointRow, ProgressReport
+from atelier_materials.errors import ObjectConflict, ObjectMissing, StorageUnavailable
+from atelier_materials.store.volume_store import VolumeStore
 from atelier_trainer.edges.control import REREAD_SECONDS, PodControl
 from atelier_trainer.edges.home import Home
 from atelier_trainer.edges.progress_server import serve_progress
 from atelier_trainer.edges.recorder import StoreRecorder
 from atelier_trainer.edges.reporter import LiveReporter
-from atelier_trainer.edges.volume_store import VolumeStore
-from atelier_trainer.errors import ObjectConflict, ObjectMissing, StorageUnavailable
 from atelier_trainer.records import Workspace
 from fake_learning import EXECUTION, build_checkpoint
 from trainer_pod import IDENTITY, UPLOAD, Tenant

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from atelier_trainer.edges.parallel import AT_ONCE, map_at_once
+from atelier_materials.store.parallel import AT_ONCE, map_at_once
 
 
 def test_keeps_the_order() -> None:

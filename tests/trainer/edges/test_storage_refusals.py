@@ -8,8 +8,8 @@ from atelier_contract import names
 from atelier_contract.exit_codes import ExitCode
 from atelier_contract.reasons import Reason
 from atelier_contract.roles import Role
+from atelier_materials.store.patience import Patience
 from atelier_playground.s3 import FlakyProxy, S3Server
-from atelier_trainer.edges.patience import Patience
 from trainer_pod import UPLOAD, Tenant
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from atelier_trainer.edges.patience import Patience
-from atelier_trainer.edges.s3_store import S3Store
-from atelier_trainer.edges.store import Store, hash_bytes
-from atelier_trainer.edges.volume_store import VolumeStore
-from atelier_trainer.errors import ObjectConflict, ObjectMissing
-from atelier_trainer.settings import BucketDescription
+from atelier_materials.errors import ObjectConflict, ObjectMissing
+from atelier_materials.store.bucket import BucketDescription
+from atelier_materials.store.patience import Patience
+from atelier_materials.store.protocol import Store, hash_bytes
+from atelier_materials.store.s3_store import S3Store
+from atelier_materials.store.volume_store import VolumeStore
 
 
 @pytest.fixture(params=["bucket", "volume"])

@@ -23,8 +23,8 @@ from transformers import (
 
 from atelier_contract.architectures import Architecture
 from atelier_contract.manifests import CheckpointManifest, SampleFile
+from atelier_materials.errors import InvalidInput
 from atelier_trainer.commands.attempt import end_as
-from atelier_trainer.errors import InvalidInput
 from atelier_trainer.learn.losses import LossWindow
 from atelier_trainer.learn.overfitting import PATIENCE, explain_overfit
 from atelier_trainer.learn.progress import Progress

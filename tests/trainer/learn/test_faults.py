@@ -12,7 +12,8 @@ import torch
 
 from atelier_contract.architectures import Architecture
 from atelier_contract.exit_codes import ExitCode
-from atelier_trainer.errors import BaseModelUnusable, DatasetUnusable, Diverged, OutOfMemory
+from atelier_materials.errors import DatasetUnusable
+from atelier_trainer.errors import BaseModelUnusable, Diverged, OutOfMemory
 from atelier_trainer.learn.gradients import GradientComputer
 from atelier_trainer.learn.losses import FEWEST_STEPS, LossWindow, find_limit
 from atelier_trainer.learn.parameters import FlatParameters

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from atelier_trainer.errors import InvalidInput
+from atelier_materials.errors import InvalidInput
 from atelier_trainer.learn.families.discrete import CHANNELS_LAST
 from atelier_trainer.learn.families.stable_diffusion_1 import StableDiffusion1
 from learning import BASE_MODEL, EMBEDDING, build_settings

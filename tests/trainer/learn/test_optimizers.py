@@ -13,7 +13,7 @@ from prodigyopt import Prodigy as ReferenceProdigy
 from safetensors.torch import load_file
 from torch import nn
 
-from atelier_trainer.errors import InvalidInput
+from atelier_materials.errors import InvalidInput
 from atelier_trainer.learn.methods.base import RateGroup
 from atelier_trainer.learn.optimizer import (
     build_optimizer,

@@ -12,7 +12,7 @@ from torch import nn
 
 from atelier_contract.architectures import Architecture
 from atelier_contract.tuning import Quantization
-from atelier_trainer.errors import InvalidInput
+from atelier_materials.errors import InvalidInput
 from atelier_trainer.learn.families.base import Family
 from atelier_trainer.learn.families.registry import load_family
 from atelier_trainer.learn.quantization import BYTES_PER_WEIGHT, QuantizedLinear, Quantizer

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from atelier_trainer.errors import DatasetUnusable
+from atelier_materials.errors import DatasetUnusable
 from atelier_trainer.learn.buckets import assign_shapes, list_shapes
 from atelier_trainer.learn.captions import PHRASINGS, Wording, put_trigger
 from atelier_trainer.learn.pictures import read_pixels, read_size

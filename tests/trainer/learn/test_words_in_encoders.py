@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from atelier_contract.architectures import Architecture
-from atelier_trainer.errors import InvalidInput
+from atelier_materials.errors import InvalidInput
 from atelier_trainer.learn.draws import Draws
 from atelier_trainer.learn.families.base import Family
 from atelier_trainer.learn.families.registry import load_family

@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from atelier_contract.architectures import Architecture
+from atelier_materials.dataset.sources import Folder
+from atelier_materials.store.volume_store import VolumeStore
 from atelier_trainer.edges.base_model import check_base_model
-from atelier_trainer.edges.sources import Folder
-from atelier_trainer.edges.volume_store import VolumeStore
 from atelier_trainer.errors import BaseModelUnusable
 from atelier_trainer.single_files import LDM_UNET
 from learning import BASE_MODEL

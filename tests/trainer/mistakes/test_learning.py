@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from atelier_contract.settings import Settings
-from atelier_trainer.errors import Diverged, InvalidInput, TrainerError
+from atelier_materials.errors import AtelierError, InvalidInput
+from atelier_trainer.errors import Diverged
 from atelier_trainer.learn.optimizer import check_optimizer
 from learning import EMBEDDING, build_settings, build_workspace
 from learning_results import run
@@ -31,7 +32,7 @@ def start_from(tmp_path: Path, tensors: Mapping[str, torch.Tensor], settings: Se
     path = tmp_path / "start.safetensors"
     save_file(dict(tensors), path)
     workspace = build_workspace(tmp_path / "a", settings, start_from=(path,), start_from_sha256="0" * 64)
-    with pytest.raises(TrainerError) as refusal:
+    with pytest.raises(AtelierError) as refusal:
         run(workspace.scratch, workspace=workspace)
     return str(refusal.value)
 

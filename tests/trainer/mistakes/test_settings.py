@@ -11,11 +11,11 @@ from atelier_contract.architectures import Architecture
 from atelier_contract.inputs import BaseModelInput, DatasetInput, TrainingInput
 from atelier_contract.manifests import DatasetItem
 from atelier_contract.settings import Settings
+from atelier_materials.errors import InvalidInput
+from atelier_materials.store.documents import parse_document
 from atelier_trainer.commands.advice import list_advice
 from atelier_trainer.commands.refusals import check_settings
 from atelier_trainer.edges.base_model_facts import BaseModelFacts
-from atelier_trainer.edges.documents import parse_document
-from atelier_trainer.errors import InvalidInput
 from learning import CONCEPT_MODEL, EMBEDDING, build_settings
 from mistakes import assert_one_sentence
 

@@ -9,9 +9,9 @@ import pytest
 from atelier_contract import names
 from atelier_contract.exit_codes import FAILING, ExitCode
 from atelier_contract.manifests import OutcomeManifest
+from atelier_materials.store.documents import write_document
 from atelier_trainer.commands.attempt import Attempt
 from atelier_trainer.commands.crew import OUTCOME_SECONDS, WORST_FIRST, wait_for_outcome
-from atelier_trainer.edges.documents import write_document
 from atelier_trainer.edges.home import Home
 from atelier_trainer.errors import PeerLost, PodTerminated
 from atelier_trainer.settings import Crew, read_settings

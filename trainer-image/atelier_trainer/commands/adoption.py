@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from atelier_contract.inputs import StartFromInput, TrainingInput
 from atelier_contract.manifests import RunManifest
 from atelier_contract.settings import Settings
+from atelier_materials.errors import InvalidInput
 from atelier_trainer.edges.home import Home
 from atelier_trainer.edges.runs import EarlierRun, first_of_each_step, list_checkpoints, list_runs
-from atelier_trainer.errors import InvalidInput
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ class Attempt:
             the ending, without the checkpoints' rows.
 
         Raises:
-            TrainerError: as `learn.train.train` says, or the store failed.
+            AtelierError: as `learn.train.train` says, or the store failed.
         """
         from atelier_trainer.learn.train import train as learn  # noqa: PLC0415 - torch takes seconds and gigabytes
 
@@ -72,7 +72,7 @@ def learn_silently(
     """Train as a process that does not lead: it reads the store, computes its rows and leaves no trace.
 
     Raises:
-        TrainerError: as `learn.train.train` says.
+        AtelierError: as `learn.train.train` says.
     """
     from atelier_trainer.learn.following import SilentRecorder, SilentReporter  # noqa: PLC0415 - as below
     from atelier_trainer.learn.train import train as learn  # noqa: PLC0415 - torch takes seconds and gigabytes

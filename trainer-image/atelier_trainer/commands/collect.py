@@ -17,13 +17,13 @@ from atelier_contract.manifests import CollectedObject, CollectPlan, FinalManife
 from atelier_contract.reasons import Reason
 from atelier_contract.roles import Role
 from atelier_contract.termination import CollectResult, TerminationReport
+from atelier_materials.errors import InvalidInput, ObjectMissing
+from atelier_materials.store.documents import find_document, read_document, write_document
+from atelier_materials.store.patience import Patience
 from atelier_trainer.commands.ending import Ending, end_well
 from atelier_trainer.commands.publish import WEIGHTS_SUFFIX, find_selected, name_published
-from atelier_trainer.edges.documents import find_document, read_document, write_document
 from atelier_trainer.edges.home import Home, open_home
-from atelier_trainer.edges.patience import Patience
 from atelier_trainer.edges.runs import StoredCheckpoint, list_checkpoints
-from atelier_trainer.errors import InvalidInput, ObjectMissing
 from atelier_trainer.settings import TrainerSettings
 
 

@@ -16,11 +16,11 @@ from atelier_contract.inputs import TrainingInput
 from atelier_contract.manifests import OutcomeManifest
 from atelier_contract.progress import CheckpointRow, ProgressReport
 from atelier_contract.roles import Role
+from atelier_materials.store.documents import find_document
 from atelier_trainer.commands.attempt import Attempt
 from atelier_trainer.commands.ending import Ending, end_with
 from atelier_trainer.commands.rank import Orders, Said, run_rank
 from atelier_trainer.edges.control import PodControl
-from atelier_trainer.edges.documents import find_document
 from atelier_trainer.edges.launch import Member, follow_members, launch_members
 from atelier_trainer.edges.reporter import LiveReporter
 from atelier_trainer.errors import PeerLost, PodTerminated, TrainerError

@@ -11,7 +11,8 @@ from atelier_contract.errors import ContractError
 from atelier_contract.exit_codes import FAILING, ExitCode
 from atelier_contract.roles import Role
 from atelier_contract.termination import TerminationReport
-from atelier_trainer.errors import InvalidInput, TrainerError
+from atelier_materials.errors import AtelierError, InvalidInput
+from atelier_trainer.errors import TrainerError
 
 MESSAGE_LENGTH = 1024
 """`TerminationReport.message`."""
@@ -31,7 +32,7 @@ def end_well(report: TerminationReport) -> Ending:
     return Ending(ExitCode.DONE, report)
 
 
-def end_with(role: Role, error: TrainerError) -> Ending:
+def end_with(role: Role, error: AtelierError) -> Ending:
     """Return the ending that an error asks for."""
     return Ending(error.exit_code, TerminationReport(role=role, reason=error.reason, message=shorten(str(error))))
 
@@ -40,7 +41,7 @@ def end_in_any_case(role: Role, run: Callable[[], Ending]) -> Ending:
     """Run something; whatever happens becomes an ending."""
     try:
         return run()
-    except TrainerError as error:
+    except AtelierError as error:
         _explain(error)
         return end_with(role, error)
     except ContractError as error:
@@ -50,7 +51,7 @@ def end_in_any_case(role: Role, run: Callable[[], Ending]) -> Ending:
         return end_with(role, explain_unexpected(error))
 
 
-def _explain(error: TrainerError) -> None:
+def _explain(error: AtelierError) -> None:
     """Log what an error came of: in full where we or a store must mend it, in a line where the user's change does."""
     if error.exit_code not in FAILING:
         log.error("%s: %s", error.reason, error, exc_info=error.__cause__)
@@ -60,7 +61,7 @@ def _explain(error: TrainerError) -> None:
         log.error("%s: %s%s", error.reason, error, came_of)
 
 
-def explain_unexpected(error: Exception) -> TrainerError:
+def explain_unexpected(error: Exception) -> AtelierError:
     """Return what the last words say of an error that nobody expected; its text stays in the log."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return InvalidInput("the pod's scratch space is full: raise spec.pod.ephemeralStorage")

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
+from atelier_materials.dataset.sources import Folder, SourceFile
+from atelier_materials.errors import InvalidInput
 from atelier_trainer.edges.home import Home
-from atelier_trainer.edges.sources import Folder, SourceFile
-from atelier_trainer.errors import InvalidInput
 
 WEIGHTS = ".safetensors"
 NEEDED = {".json", ".txt", WEIGHTS}

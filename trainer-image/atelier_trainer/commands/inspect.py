@@ -20,17 +20,18 @@ from atelier_contract.manifests import DatasetItem, DatasetRevision
 from atelier_contract.reasons import Finding, Reason
 from atelier_contract.roles import Role
 from atelier_contract.termination import InspectionResult, TerminationReport
+from atelier_materials.dataset.captions import MOST_CAPTIONS, read_folder_name, stem_of
+from atelier_materials.dataset.findings import Findings
+from atelier_materials.dataset.listing import Listing, read_captions, sort_files
+from atelier_materials.dataset.pictures import MAX_FILE_BYTES, MIN_SIDE_PX, PictureRefused, look_at_picture
+from atelier_materials.dataset.sources import Dataset, SourceFile
+from atelier_materials.store.documents import write_document
+from atelier_materials.store.parallel import map_at_once
+from atelier_materials.store.patience import Patience
+from atelier_materials.store.protocol import Content
 from atelier_trainer.commands.ending import Ending, end_well, shorten
-from atelier_trainer.commands.findings import Findings
-from atelier_trainer.commands.listing import Listing, read_captions, sort_files
-from atelier_trainer.edges.captions import MOST_CAPTIONS, read_folder_name, stem_of
-from atelier_trainer.edges.documents import write_document
 from atelier_trainer.edges.home import Home, open_home
-from atelier_trainer.edges.parallel import map_at_once
-from atelier_trainer.edges.patience import Patience
-from atelier_trainer.edges.pictures import MAX_FILE_BYTES, MIN_SIDE_PX, PictureRefused, look_at_picture
-from atelier_trainer.edges.sources import Dataset, SourceFile, open_dataset
-from atelier_trainer.edges.store import Content
+from atelier_trainer.edges.sources import open_dataset
 from atelier_trainer.settings import TrainerSettings
 
 HELD_OUT_FROM_PICTURES = 12
@@ -44,7 +45,7 @@ def inspect(settings: TrainerSettings, asked: InspectInput, patience: Patience) 
 
     Raises:
         DatasetUnusable: there is no source.
-        TrainerError: the store cannot be used.
+        AtelierError: the store cannot be used.
     """
     home = open_home(settings, asked.store, patience)
     dataset = open_dataset(settings, home, asked.dataset, patience)

@@ -11,6 +11,11 @@ from atelier_contract.manifests import DatasetRevision
 from atelier_contract.reasons import Reason
 from atelier_contract.roles import Role
 from atelier_contract.termination import SHORT_DIGEST, CompactRow, PreflightResult, TerminationReport, compact_row
+from atelier_materials.dataset.sources import Folder, UploadedDataset
+from atelier_materials.errors import DatasetChanged, DatasetUnusable, ObjectMissing
+from atelier_materials.store.documents import read_document
+from atelier_materials.store.parallel import map_at_once
+from atelier_materials.store.patience import Patience
 from atelier_trainer.commands.adoption import find_own_run, find_start
 from atelier_trainer.commands.advice import list_advice
 from atelier_trainer.commands.ending import Ending, end_well, shorten
@@ -20,19 +25,10 @@ from atelier_trainer.commands.prior import ask_for_prior
 from atelier_trainer.commands.refusals import check_settings
 from atelier_trainer.edges.base_model import check_base_model, digest_base_model
 from atelier_trainer.edges.base_model_facts import BaseModelFacts
-from atelier_trainer.edges.documents import read_document
 from atelier_trainer.edges.home import Home, open_home
-from atelier_trainer.edges.parallel import map_at_once
-from atelier_trainer.edges.patience import Patience
 from atelier_trainer.edges.runs import EarlierRun, first_of_each_step, list_checkpoints, list_states, to_row
-from atelier_trainer.edges.sources import Folder, UploadedDataset, open_base_model, open_dataset
-from atelier_trainer.errors import (
-    BaseModelUnusable,
-    DatasetChanged,
-    DatasetUnusable,
-    ObjectMissing,
-    OutOfMemory,
-)
+from atelier_trainer.edges.sources import open_base_model, open_dataset
+from atelier_trainer.errors import BaseModelUnusable, OutOfMemory
 from atelier_trainer.settings import TrainerSettings
 
 GIB = 1 << 30
@@ -42,7 +38,7 @@ def preflight(settings: TrainerSettings, asked: TrainingInput, patience: Patienc
     """Check all that can be checked without a GPU.
 
     Raises:
-        TrainerError: the first thing that is missing or wrong.
+        AtelierError: the first thing that is missing or wrong.
     """
     check_settings(asked)
     home = open_home(settings, asked.store, patience)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from atelier_contract.inputs import TrainingInput
-from atelier_trainer.errors import InvalidInput
+from atelier_materials.errors import InvalidInput
 
 
 def ask_for_prior(asked: TrainingInput) -> TrainingInput | None:

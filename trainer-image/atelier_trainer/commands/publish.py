@@ -21,12 +21,12 @@ from atelier_contract.manifests import CheckpointManifest, ModelFile, RunManifes
 from atelier_contract.reasons import Reason
 from atelier_contract.roles import Role
 from atelier_contract.termination import PublishedRow, PublishResult, TerminationReport
+from atelier_materials.errors import InvalidInput, ObjectMissing
+from atelier_materials.store.documents import read_document
+from atelier_materials.store.patience import Patience
 from atelier_trainer.commands.ending import Ending, end_well
-from atelier_trainer.edges.documents import read_document
 from atelier_trainer.edges.home import Home, open_home
-from atelier_trainer.edges.patience import Patience
 from atelier_trainer.edges.runs import StoredCheckpoint, list_checkpoints
-from atelier_trainer.errors import InvalidInput, ObjectMissing
 from atelier_trainer.settings import TrainerSettings
 
 WEIGHTS_SUFFIX, SIDECAR_SUFFIX, PREVIEW_SUFFIX = ".safetensors", ".json", ".png"

@@ -18,11 +18,11 @@ from pathlib import Path
 from atelier_contract.inputs import TrainingInput
 from atelier_contract.progress import CheckpointRow, Phase, ProgressReport
 from atelier_contract.roles import Role
+from atelier_materials.store.patience import Patience
 from atelier_trainer.commands.attempt import Attempt, learn_silently
 from atelier_trainer.commands.ending import Ending, end_in_any_case
 from atelier_trainer.edges.control import PodControl
 from atelier_trainer.edges.home import open_home
-from atelier_trainer.edges.patience import Patience
 from atelier_trainer.records import Place, Workspace
 from atelier_trainer.settings import TrainerSettings
 

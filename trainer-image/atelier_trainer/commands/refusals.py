@@ -15,7 +15,7 @@ from atelier_contract.architectures import FACTS, Architecture
 from atelier_contract.contradictions import is_prodigy_rate
 from atelier_contract.inputs import TrainingInput
 from atelier_contract.settings import Settings
-from atelier_trainer.errors import InvalidInput
+from atelier_materials.errors import InvalidInput
 
 PLACEHOLDER = re.compile(r"^<[a-z0-9-]+>$")
 MAX_PHRASE_LENGTH = 8

@@ -16,19 +16,19 @@ from atelier_contract.progress import ProgressReport
 from atelier_contract.reasons import Reason
 from atelier_contract.roles import Role
 from atelier_contract.termination import TerminationReport, TrainResult, compact_row
+from atelier_materials.errors import AtelierError
+from atelier_materials.store.documents import find_document
+from atelier_materials.store.patience import Patience
 from atelier_trainer.commands.attempt import Attempt
 from atelier_trainer.commands.crew import Crew
 from atelier_trainer.commands.ending import Ending, end_with
 from atelier_trainer.commands.refusals import check_settings
 from atelier_trainer.commands.workspace import Fetcher
 from atelier_trainer.edges.control import PodControl
-from atelier_trainer.edges.documents import find_document
 from atelier_trainer.edges.home import open_home
-from atelier_trainer.edges.patience import Patience
 from atelier_trainer.edges.progress_server import serve_progress
 from atelier_trainer.edges.reporter import LiveReporter
 from atelier_trainer.edges.runs import first_of_each_step, list_checkpoints, to_row
-from atelier_trainer.errors import TrainerError
 from atelier_trainer.records import Clock
 from atelier_trainer.settings import TrainerSettings
 
@@ -37,7 +37,7 @@ def train(settings: TrainerSettings, asked: TrainingInput, patience: Patience, c
     """Train from the last state, or from the start.
 
     Raises:
-        TrainerError: before anything was known of the run. Later errors become endings with rows.
+        AtelierError: before anything was known of the run. Later errors become endings with rows.
     """
     control = PodControl(settings.input_dir)
     check_settings(asked)
@@ -63,7 +63,7 @@ def train(settings: TrainerSettings, asked: TrainingInput, patience: Patience, c
                 ending = attempt.train(workspace, reporter, control, clock)
             else:
                 ending = Crew(settings, asked, reporter, control).train(workspace, attempt)
-        except TrainerError as error:
+        except AtelierError as error:
             ending = end_with(Role.TRAIN, error)
     reporter.phase("Finished")
     return _add_rows(ending, reporter)

@@ -13,6 +13,11 @@ from pathlib import Path, PurePosixPath
 from atelier_contract.inputs import TrainingInput
 from atelier_contract.layout import RunLayout
 from atelier_contract.manifests import DatasetItem, ExecutionManifest, RunManifest
+from atelier_materials.errors import ObjectMissing
+from atelier_materials.store.documents import find_document
+from atelier_materials.store.parallel import map_at_once
+from atelier_materials.store.patience import Patience
+from atelier_materials.store.protocol import Shelf
 from atelier_trainer.commands.adoption import find_start
 from atelier_trainer.commands.advice import list_advice
 from atelier_trainer.commands.image_encoder import find_image_encoder
@@ -20,14 +25,10 @@ from atelier_trainer.commands.preflight import changed, read_revision, refuse_ot
 from atelier_trainer.commands.prior import ask_for_prior
 from atelier_trainer.edges.base_model import check_base_model, digest_base_model
 from atelier_trainer.edges.base_model_facts import BaseModelFacts
-from atelier_trainer.edges.documents import find_document
 from atelier_trainer.edges.home import Home
-from atelier_trainer.edges.parallel import map_at_once
-from atelier_trainer.edges.patience import Patience
 from atelier_trainer.edges.runs import StoredCheckpoint, first_of_each_step, list_checkpoints, list_states
 from atelier_trainer.edges.sources import open_base_model, open_dataset
-from atelier_trainer.edges.store import Shelf
-from atelier_trainer.errors import ObjectMissing, PodTerminated
+from atelier_trainer.errors import PodTerminated
 from atelier_trainer.records import LocalCheckpoint, LocalState, Picture, Workspace
 from atelier_trainer.settings import TrainerSettings
 

@@ -12,11 +12,11 @@ from pathlib import PurePosixPath
 
 from atelier_contract.architectures import Architecture
 from atelier_contract.base import digest_of
+from atelier_materials.dataset.sources import Folder, SourceFile
 from atelier_trainer.edges.base_model_facts import BaseModelFacts
 from atelier_trainer.edges.checkpoint_files import check_files, list_checkpoints
 from atelier_trainer.edges.diffusers_folder import check_folder
 from atelier_trainer.edges.safetensors_header import is_pickle
-from atelier_trainer.edges.sources import Folder, SourceFile
 from atelier_trainer.errors import BaseModelUnusable
 
 PICKLED_SUFFIXES = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle"})

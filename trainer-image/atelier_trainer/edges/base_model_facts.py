@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from atelier_contract.architectures import FACTS, Architecture
-from atelier_trainer.edges.sources import Folder, SourceFile
+from atelier_materials.dataset.sources import Folder, SourceFile
 from atelier_trainer.errors import BaseModelUnusable
 
 MAX_CONFIG_BYTES = 16 << 20

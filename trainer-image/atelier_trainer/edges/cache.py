@@ -25,11 +25,11 @@ from pathlib import Path, PurePosixPath
 from typing import Self
 
 from atelier_contract.manifests import CacheIndex
-from atelier_trainer.edges.documents import find_document, write_document
+from atelier_materials.errors import InvalidInput, ObjectConflict, ObjectMissing
+from atelier_materials.store.documents import find_document, write_document
+from atelier_materials.store.parallel import map_at_once
+from atelier_materials.store.protocol import StoredObject, hash_file
 from atelier_trainer.edges.home import Home
-from atelier_trainer.edges.parallel import map_at_once
-from atelier_trainer.edges.store import StoredObject, hash_file
-from atelier_trainer.errors import InvalidInput, ObjectConflict, ObjectMissing
 from atelier_trainer.records import Room
 
 SEGMENT_BYTES = 256 << 20

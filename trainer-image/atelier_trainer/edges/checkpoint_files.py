@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from atelier_contract.architectures import FACTS, Architecture
+from atelier_materials.dataset.sources import Folder, SourceFile
 from atelier_trainer.edges.base_model_facts import BaseModelFacts, refuse_architecture
 from atelier_trainer.edges.safetensors_header import WeightsHeader, read_header
-from atelier_trainer.edges.sources import Folder, SourceFile
 from atelier_trainer.errors import BaseModelUnusable
 from atelier_trainer.single_files import SingleFile, recognise
 

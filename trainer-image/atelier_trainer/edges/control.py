@@ -18,8 +18,8 @@ from types import FrameType
 
 from atelier_contract.inputs import ControlFile
 from atelier_contract.names import CONTROL_FILE
-from atelier_trainer.edges.documents import parse_document
-from atelier_trainer.errors import InvalidInput
+from atelier_materials.errors import InvalidInput
+from atelier_materials.store.documents import parse_document
 
 REREAD_SECONDS = 3.0
 log = logging.getLogger(__name__)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from atelier_contract.architectures import FACTS, Architecture
+from atelier_materials.dataset.sources import Folder, SourceFile
 from atelier_trainer.edges.base_model_facts import BaseModelFacts, read_config, refuse_architecture, refuse_empty
 from atelier_trainer.edges.safetensors_header import read_header
-from atelier_trainer.edges.sources import Folder, SourceFile
 from atelier_trainer.errors import BaseModelUnusable
 from atelier_trainer.single_files import CROSS_ATTENTION_WEIGHT, EXTRA_CHANNELS, LATENT_CHANNELS, REFINER
 

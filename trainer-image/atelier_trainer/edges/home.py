@@ -12,13 +12,14 @@ from atelier_contract import names
 from atelier_contract.inputs import StoreInput
 from atelier_contract.layout import NamespaceLayout
 from atelier_contract.manifests import OwnerManifest
-from atelier_trainer.edges.documents import find_document, read_document, write_document
-from atelier_trainer.edges.patience import Patience
-from atelier_trainer.edges.s3_store import S3Store
-from atelier_trainer.edges.store import Store
-from atelier_trainer.edges.volume_store import VolumeStore
-from atelier_trainer.errors import ObjectConflict, StorageNotConfigured, StorageOwnedByAnother
-from atelier_trainer.settings import TrainerSettings, read_bucket
+from atelier_materials.errors import ObjectConflict, StorageNotConfigured, StorageOwnedByAnother
+from atelier_materials.store.bucket import read_bucket
+from atelier_materials.store.documents import find_document, read_document, write_document
+from atelier_materials.store.patience import Patience
+from atelier_materials.store.protocol import Store
+from atelier_materials.store.s3_store import S3Store
+from atelier_materials.store.volume_store import VolumeStore
+from atelier_trainer.settings import TrainerSettings
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,10 @@ from huggingface_hub.hf_api import RepoFile
 # The package exports these two lazily, which type checkers do not see.
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]  # no stub
 
-from atelier_trainer.edges.patience import Patience, Unanswered
-from atelier_trainer.edges.store import CHUNK_BYTES, Content, StoredObject
-from atelier_trainer.errors import BaseModelUnusable, ObjectMissing
+from atelier_materials.errors import ObjectMissing
+from atelier_materials.store.patience import Patience, Unanswered
+from atelier_materials.store.protocol import CHUNK_BYTES, Content, StoredObject
+from atelier_trainer.errors import BaseModelUnusable
 
 Result = TypeVar("Result")
 TIMEOUT_SECONDS = 60

@@ -25,7 +25,8 @@ from atelier_contract.manifests import (
     StateManifest,
 )
 from atelier_contract.progress import CheckpointRow
-from atelier_trainer.edges.documents import write_document
+from atelier_materials.errors import ObjectMissing
+from atelier_materials.store.documents import write_document
 from atelier_trainer.edges.home import Home
 from atelier_trainer.edges.runs import (
     CHECKPOINT_MANIFEST,
@@ -34,7 +35,6 @@ from atelier_trainer.edges.runs import (
     list_states,
     to_row,
 )
-from atelier_trainer.errors import ObjectMissing
 
 KEPT_STATES = 2
 WAITING_AT_MOST = 3

@@ -20,9 +20,9 @@ from atelier_contract.manifests import (
     StateManifest,
 )
 from atelier_contract.progress import CheckpointRow
-from atelier_trainer.edges.documents import find_document, read_document
+from atelier_materials.store.documents import find_document, read_document
+from atelier_materials.store.protocol import StoredObject
 from atelier_trainer.edges.home import Home
-from atelier_trainer.edges.store import StoredObject
 
 CHECKPOINT_MANIFEST = "checkpoint.json"
 STATE_MANIFEST = "state.json"

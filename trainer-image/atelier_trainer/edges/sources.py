@@ -1,142 +1,22 @@
-"""Where the pictures of a dataset and the files of a base model lie, as a shelf and a folder of keys on it.
-
-An uploaded dataset has no folder: its finished pushes say which paths it has, and its contents lie under their digests.
-A push that never finished is invisible here.
-"""
+"""Opens where the pictures of a dataset and the files of a base model lie, as the pod's mounts tell."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 from urllib.parse import urlsplit
 
 from atelier_contract import names
 from atelier_contract.inputs import BaseModelInput, DatasetInput
-from atelier_contract.layout import NamespaceLayout, split_path
-from atelier_contract.manifests import DatasetItem, PushManifest
+from atelier_contract.layout import split_path
 from atelier_contract.references import ClaimSource
-from atelier_trainer.edges.documents import read_document
+from atelier_materials.dataset.sources import Dataset, DatasetFolder, Folder, UploadedDataset
+from atelier_materials.errors import DatasetUnusable, InvalidInput
+from atelier_materials.store.bucket import read_bucket
+from atelier_materials.store.patience import Patience
+from atelier_materials.store.s3_store import S3Store
+from atelier_materials.store.volume_store import VolumeStore
 from atelier_trainer.edges.home import Home
-from atelier_trainer.edges.patience import Patience
-from atelier_trainer.edges.s3_store import S3Store
-from atelier_trainer.edges.store import Shelf
-from atelier_trainer.edges.volume_store import VolumeStore
-from atelier_trainer.errors import DatasetUnusable, InvalidInput
-from atelier_trainer.settings import TrainerSettings, read_bucket
-
-
-@dataclass(frozen=True)
-class SourceFile:
-    """A file of a source."""
-
-    path: str
-    """Relative to the source's root, as the user knows it."""
-    key: str
-    """Where it lies on the shelf."""
-    bytes: int
-
-
-@dataclass(frozen=True)
-class Folder:
-    """A folder of keys on a shelf."""
-
-    shelf: Shelf
-    prefix: str
-    is_public: bool = False
-    """Somebody else's repository: what lies beside the needed files is not the user's to remove."""
-
-    @property
-    def address(self) -> str:
-        """What to call it in messages."""
-        return f"{self.prefix or 'the root'} in {self.shelf.address}"
-
-    def files(self) -> Iterator[SourceFile]:
-        """Yield the files below, sorted by key."""
-        start = len(self.prefix) + 1 if self.prefix else 0
-        for entry in self.shelf.list(self.prefix):
-            yield SourceFile(entry.key[start:], entry.key, entry.bytes)
-
-    def key_of(self, path: str) -> str:
-        """Return where a relative path lies."""
-        return f"{self.prefix}/{path}" if self.prefix else path
-
-
-@dataclass(frozen=True)
-class DatasetFolder:
-    """A dataset in a bucket or volume: its files lie under their paths."""
-
-    folder: Folder
-    kind: Literal["S3", "Volume"]
-
-    @property
-    def shelf(self) -> Shelf:
-        """Where the files lie."""
-        return self.folder.shelf
-
-    def files(self) -> Iterator[SourceFile]:
-        """Yield every file. Raises DatasetUnusable where there is none at all."""
-        empty = True
-        for file in self.folder.files():
-            empty = False
-            yield file
-        if empty:
-            raise DatasetUnusable(
-                f"nothing lies at {self.folder.address}: correct spec.source of the Dataset, or put pictures there"
-            )
-
-    def key_of(self, item: DatasetItem) -> str:
-        """Return where a picture of a revision lies."""
-        return self.folder.key_of(item.path)
-
-    def key_of_mask(self, item: DatasetItem) -> str:
-        """Return where the mask of a picture that has one lies."""
-        return self.folder.key_of(item.mask_path or "")
-
-
-@dataclass(frozen=True)
-class UploadedDataset:
-    """A dataset made of finished pushes: its files lie under their digests."""
-
-    shelf: Shelf
-    layout: NamespaceLayout
-    name: str
-    kind: Literal["Upload"] = "Upload"
-
-    def files(self) -> Iterator[SourceFile]:
-        """Yield every file of the pushes taken together. Raises DatasetUnusable where none is finished."""
-        pushes = [
-            read_document(self.shelf, entry.key, PushManifest)
-            for entry in self.shelf.list(self.layout.pushes(self.name))
-        ]
-        if not pushes:
-            raise DatasetUnusable(
-                f"nothing has been pushed to Dataset {self.name}: run kubectl atelier dataset push FOLDER; a push that "
-                "broke off does not count, push again"
-            )
-        merged: dict[str, SourceFile] = {}
-        for push in sorted(pushes, key=lambda push: push.pushed_at):
-            if push.replaces:
-                merged.clear()
-            for file in push.files:
-                merged[file.path] = SourceFile(file.path, self.layout.blob(self.name, file.sha256), file.bytes)
-        yield from (merged[path] for path in sorted(merged))
-
-    def key_of(self, item: DatasetItem) -> str:
-        """Return where a picture of a revision lies."""
-        return self.layout.blob(self.name, item.sha256)
-
-    def key_of_mask(self, item: DatasetItem) -> str:
-        """Return where the mask of a picture that has one lies."""
-        return self.layout.blob(self.name, item.mask_sha256 or "")
-
-    def list_blobs(self) -> dict[str, int]:
-        """Return sizes of all pushed contents by key: one listing instead of a question for each picture."""
-        return {entry.key: entry.bytes for entry in self.shelf.list(self.layout.blobs(self.name))}
-
-
-Dataset = DatasetFolder | UploadedDataset
+from atelier_trainer.settings import TrainerSettings
 
 
 def open_dataset(settings: TrainerSettings, home: Home, asked: DatasetInput, patience: Patience) -> Dataset:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from atelier_contract.settings import Settings
-from atelier_trainer.errors import InvalidInput
+from atelier_materials.errors import InvalidInput
 from atelier_trainer.learn.methods.base import RateGroup
 from atelier_trainer.learn.prodigy import RETIRED, Prodigy
 

@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from atelier_trainer.errors import DatasetUnusable
+from atelier_materials.errors import DatasetUnusable
 
 THUMBNAIL_PX = 16
 """Side of the thumbnails by which near-duplicates are found."""

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from atelier_contract.tuning import Quantization
-from atelier_trainer.errors import InvalidInput
+from atelier_materials.errors import InvalidInput
 
 BLOCK = {"8bit": 256, "4bit": 64}
 """Neighbouring weights that share a scale."""

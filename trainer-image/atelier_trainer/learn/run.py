@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from atelier_contract.manifests import RunManifest
 from atelier_contract.settings import Settings
-from atelier_trainer.errors import BaseModelUnusable, DatasetUnusable
+from atelier_materials.errors import DatasetUnusable
+from atelier_trainer.errors import BaseModelUnusable
 from atelier_trainer.learn.captions import PHRASINGS, Wording
 from atelier_trainer.learn.split import choose_held_out
 from atelier_trainer.records import Picture, Workspace

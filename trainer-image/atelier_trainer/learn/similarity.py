@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel, CLIPVisionModelWithProjection
 
-from atelier_trainer.errors import InvalidInput
+from atelier_materials.errors import InvalidInput
 from atelier_trainer.learn.draws import build_generator
 from atelier_trainer.learn.families.base import Pause
 from atelier_trainer.learn.pictures import open_picture, turn_upright

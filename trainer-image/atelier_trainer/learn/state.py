@@ -19,7 +19,7 @@ from torch import Tensor
 
 from atelier_contract.dataset import ModelType
 from atelier_contract.manifests import FileEntry, StateManifest
-from atelier_trainer.errors import InvalidInput
+from atelier_materials.errors import InvalidInput
 from atelier_trainer.learn.ema import MEAN_PREFIX, RunningMean
 from atelier_trainer.learn.files import describe_file
 from atelier_trainer.learn.methods.base import Method

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from atelier_trainer.errors import DatasetUnusable
+from atelier_materials.errors import DatasetUnusable
 from atelier_trainer.learn.encodings import MemoryCache, build_keys, read_latents, round_posterior, write_latents
 from atelier_trainer.learn.families.base import Posterior
 from atelier_trainer.learn.latents import PictureLatents

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from atelier_trainer.errors import DatasetUnusable
+from atelier_materials.errors import DatasetUnusable
 from atelier_trainer.learn.masks import FLOOR, PictureMasks
 from atelier_trainer.learn.pictures import read_pixels
 from atelier_trainer.records import Picture

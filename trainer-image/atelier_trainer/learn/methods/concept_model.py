@@ -19,7 +19,7 @@ from torch import Tensor
 from atelier_contract.architectures import FACTS, Architecture
 from atelier_contract.dataset import ModelType
 from atelier_contract.settings import ConceptModelSettings, Settings
-from atelier_trainer.errors import InvalidInput
+from atelier_materials.errors import InvalidInput
 from atelier_trainer.learn.adapters import Adapter, AdapterSet, inject_adapters
 from atelier_trainer.learn.draws import Draws
 from atelier_trainer.learn.families.base import Family

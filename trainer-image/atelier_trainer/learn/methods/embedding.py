@@ -23,7 +23,7 @@ from torch.nn import functional
 from atelier_contract.architectures import FACTS, Architecture
 from atelier_contract.dataset import ModelType
 from atelier_contract.settings import EmbeddingSettings, PivotalSettings, Settings
-from atelier_trainer.errors import InvalidInput
+from atelier_materials.errors import InvalidInput
 from atelier_trainer.learn.families.base import Encoder, Family
 from atelier_trainer.learn.methods.base import MODEL_FILE, ModelTensors, RateGroup
 from atelier_trainer.learn.parameters import FlatParameters

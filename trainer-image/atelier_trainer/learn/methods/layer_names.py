@@ -15,7 +15,7 @@ from torch import nn
 
 from atelier_contract.architectures import FACTS, Architecture
 from atelier_contract.settings import Targets
-from atelier_trainer.errors import InvalidInput
+from atelier_materials.errors import InvalidInput
 
 TEXT_ROOT = "text_model."
 """transformers 5 dropped this part of some module names; files and their readers still have it."""

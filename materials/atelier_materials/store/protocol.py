@@ -2,7 +2,7 @@
 
 Keys come from `atelier_contract.layout`; sources of users bring their own. Every content is known by a sha256 that we
 compute ourselves, so that integrity never depends on what checksums a server understands. Implementations translate
-their library's errors into `atelier_trainer.errors` and wait for a store that does not answer; whoever uses a store
+their library's errors into `atelier_materials.errors` and wait for a store that does not answer; whoever uses a store
 sees neither.
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from atelier_trainer.errors import ObjectConflict
+from atelier_materials.errors import ObjectConflict
 
 CHUNK_BYTES = 1 << 20
 """Read at once when streaming: large enough that Python's share of the time is small."""

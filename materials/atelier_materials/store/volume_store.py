@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from atelier_trainer.edges.store import CHUNK_BYTES, Content, StoredObject, hash_bytes, hash_file, is_there
-from atelier_trainer.errors import ObjectMissing, StorageNotConfigured, StorageUnavailable, TrainerError
+from atelier_materials.errors import AtelierError, ObjectMissing, StorageNotConfigured, StorageUnavailable
+from atelier_materials.store.protocol import CHUNK_BYTES, Content, StoredObject, hash_bytes, hash_file, is_there
 
 UNFINISHED = ".atelier-unfinished-"
 """Begins the names of files that are being written: no listing shows them."""
@@ -137,7 +137,7 @@ class VolumeStore:
         except OSError as error:
             raise self._translate(error, doing) from error
 
-    def _translate(self, error: OSError, doing: str) -> TrainerError:
+    def _translate(self, error: OSError, doing: str) -> AtelierError:
         if isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError)):
             return ObjectMissing(f"could not {doing}: it is not in {self.address}")
         if isinstance(error, PermissionError) or error.errno == errno.EROFS:

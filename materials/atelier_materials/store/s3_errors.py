@@ -16,9 +16,9 @@ from atelier_contract.names import (
     KEY_REGION,
     KEY_SECRET_ACCESS_KEY,
 )
-from atelier_trainer.edges.patience import Unanswered
-from atelier_trainer.errors import ObjectMissing, StorageNotConfigured, TrainerError
-from atelier_trainer.settings import BucketDescription
+from atelier_materials.errors import AtelierError, ObjectMissing, StorageNotConfigured
+from atelier_materials.store.bucket import BucketDescription
+from atelier_materials.store.patience import Unanswered
 
 MISSING_CODES = {"NoSuchKey", "404", "NotFound"}
 KEY_CODES = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthorizationHeaderMalformed", "InvalidToken"}
@@ -27,7 +27,7 @@ PASSING_CODES = {"SlowDown", "RequestTimeout", "InternalError", "ServiceUnavaila
 SERVER_ERROR_STATUS = 500
 
 
-def translate_error(error: Exception, description: BucketDescription, doing: str) -> TrainerError | Unanswered:
+def translate_error(error: Exception, description: BucketDescription, doing: str) -> AtelierError | Unanswered:
     """Return our error for one of botocore's.
 
     Args:
@@ -56,7 +56,7 @@ def translate_error(error: Exception, description: BucketDescription, doing: str
 
 def _translate_answer(
     error: botocore_errors.ClientError, description: BucketDescription, doing: str, where: str
-) -> TrainerError | Unanswered:
+) -> AtelierError | Unanswered:
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     secret = f"Secret {description.secret_name}"

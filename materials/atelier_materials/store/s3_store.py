@@ -15,11 +15,11 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
-from atelier_trainer.edges.patience import Patience, Unanswered
-from atelier_trainer.edges.s3_errors import describe_endpoint, translate_error
-from atelier_trainer.edges.store import CHUNK_BYTES, Content, StoredObject, hash_bytes, hash_file, is_there
-from atelier_trainer.errors import ObjectMissing, StorageNotConfigured, TrainerError
-from atelier_trainer.settings import BucketDescription
+from atelier_materials.errors import AtelierError, ObjectMissing, StorageNotConfigured
+from atelier_materials.store.bucket import BucketDescription
+from atelier_materials.store.patience import Patience, Unanswered
+from atelier_materials.store.protocol import CHUNK_BYTES, Content, StoredObject, hash_bytes, hash_file, is_there
+from atelier_materials.store.s3_errors import describe_endpoint, translate_error
 
 Result = TypeVar("Result")
 CONNECT_TIMEOUT_SECONDS = 10
@@ -144,7 +144,7 @@ class S3Store:
 
         return self._patience.wait_for(ask_once)
 
-    def _translate(self, error: Exception, doing: str) -> TrainerError | Unanswered:
+    def _translate(self, error: Exception, doing: str) -> AtelierError | Unanswered:
         return translate_error(error, self._description, doing)
 
 

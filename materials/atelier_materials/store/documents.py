@@ -7,8 +7,8 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from atelier_contract.base import Document
-from atelier_trainer.edges.store import Shelf, Store
-from atelier_trainer.errors import InvalidInput, ObjectMissing
+from atelier_materials.errors import InvalidInput, ObjectMissing
+from atelier_materials.store.protocol import Shelf, Store
 
 Kind = TypeVar("Kind", bound=Document)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from atelier_contract.exit_codes import STORAGE_PATIENCE_SECONDS
-from atelier_trainer.errors import StorageUnavailable
+from atelier_materials.errors import StorageUnavailable
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0

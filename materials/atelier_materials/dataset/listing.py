@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from atelier_contract.reasons import Finding
-from atelier_trainer.commands.findings import Findings
-from atelier_trainer.edges.captions import (
+from atelier_materials.dataset.captions import (
     SIDECAR_SUFFIXES,
     CaptionUnreadable,
     is_sidecar,
@@ -21,7 +20,8 @@ from atelier_trainer.edges.captions import (
     stem_of,
     stem_of_numbered,
 )
-from atelier_trainer.edges.sources import Dataset, SourceFile
+from atelier_materials.dataset.findings import Findings
+from atelier_materials.dataset.sources import Dataset, SourceFile
 
 PICTURE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff"}

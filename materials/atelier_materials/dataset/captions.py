@@ -15,8 +15,8 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from atelier_trainer.edges.sources import SourceFile
-from atelier_trainer.edges.store import Shelf
+from atelier_materials.dataset.sources import SourceFile
+from atelier_materials.store.protocol import Shelf
 
 SIDECAR_SUFFIXES = (".txt", ".caption")
 """In order of preference."""

@@ -1,0 +1,1 @@
+"""Installs published models in an InvokeAI server."""
