@@ -147,3 +147,7 @@ LABEL_APP_NAME = "app.kubernetes.io/name"
 LABEL_APP_COMPONENT = "app.kubernetes.io/component"
 OPERATOR_LABELS = {LABEL_APP_NAME: "atelier", LABEL_APP_COMPONENT: "operator"}
 """Labels of the operator's pods; a run's NetworkPolicy admits pods that carry them."""
+
+# Environment of the studio: what a person may set on their own machine.
+ENV_STORE_ENDPOINT = "ATELIER_STORE_ENDPOINT"
+"""Address of the store as reached from here, where the Secret's is known inside the cluster only."""

@@ -20,6 +20,8 @@ FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
+ADVICE = "see whether the store is up and reachable from this namespace (a NetworkPolicy can forbid it)"
+"""What a pod says in the end."""
 
 
 class Unanswered(Exception):
@@ -33,6 +35,8 @@ class Patience:
     seconds: float = STORAGE_PATIENCE_SECONDS
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    advice: str = ADVICE
+    """What to do when it never answered; ends the sentence."""
 
     def wait_for(self, operation: Callable[[], Result]) -> Result:
         """Call the operation until it answers.
@@ -49,10 +53,7 @@ class Patience:
                 now = self.clock()
                 given_up_at = now + self.seconds if given_up_at is None else given_up_at
                 if now + pause_seconds > given_up_at:
-                    raise StorageUnavailable(
-                        f"{error}, for {self.seconds:.0f} s: see whether the store is up and reachable from this "
-                        "namespace (a NetworkPolicy can forbid it)"
-                    ) from error
+                    raise StorageUnavailable(f"{error}, for {self.seconds:.0f} s: {self.advice}") from error
                 log.warning("%s; next try in %.1f s", error, pause_seconds)
                 # Spread out, so that the pods of a namespace do not come back all at once.
                 self.sleep(pause_seconds * random.uniform(0.75, 1.0))  # noqa: S311 - no secret depends on it

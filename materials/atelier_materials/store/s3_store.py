@@ -6,6 +6,7 @@ S3. Objects are deleted one by one for the same reason: a deletion of many deman
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -34,6 +35,12 @@ class S3Store:
         self._patience = patience or Patience()
         self._bucket = description.bucket
         self._client = _build_client(description)
+
+    def with_patience(self, patience: Patience) -> S3Store:
+        """Return the same bucket, waited for differently; its connections are shared."""
+        other = copy.copy(self)
+        other._patience = patience  # noqa: SLF001  (our own copy)
+        return other
 
     @property
     def address(self) -> str:

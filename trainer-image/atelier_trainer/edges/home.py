@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from atelier_contract import names
 from atelier_contract.inputs import StoreInput
 from atelier_contract.layout import NamespaceLayout
-from atelier_contract.manifests import OwnerManifest
-from atelier_materials.errors import ObjectConflict, StorageNotConfigured, StorageOwnedByAnother
+from atelier_materials.errors import StorageNotConfigured
 from atelier_materials.store.bucket import read_bucket
-from atelier_materials.store.documents import find_document, read_document, write_document
+from atelier_materials.store.ownership import claim_store
 from atelier_materials.store.patience import Patience
 from atelier_materials.store.protocol import Store
 from atelier_materials.store.s3_store import S3Store
@@ -41,7 +40,7 @@ def open_home(settings: TrainerSettings, asked: StoreInput, patience: Patience) 
         StorageUnavailable: the store does not answer.
     """
     home = _open_volume(settings, asked) if asked.kind == "Volume" else _open_bucket(settings, asked, patience)
-    _claim(home, asked)
+    claim_store(home.store, home.layout, asked.namespace_uid, asked.cluster_uid)
     return home
 
 
@@ -57,23 +56,3 @@ def _open_volume(settings: TrainerSettings, asked: StoreInput) -> Home:
     if not volume.is_dir():
         raise StorageNotConfigured(f"no volume is mounted at {volume}: see that the claim of storage exists")
     return Home(VolumeStore(volume / asked.volume_path), NamespaceLayout(asked.namespace))
-
-
-def _claim(home: Home, asked: StoreInput) -> None:
-    key = home.layout.owner
-    ours = OwnerManifest(cluster_uid=asked.cluster_uid, namespace_uid=asked.namespace_uid)
-    found = find_document(home.store, key, OwnerManifest)
-    if found is None:
-        try:
-            write_document(home.store, key, ours)
-        except ObjectConflict:
-            # Another pod came first; what it wrote is compared like any other.
-            found = read_document(home.store, key, OwnerManifest)
-        else:
-            return
-    if (found.cluster_uid, found.namespace_uid) != (ours.cluster_uid, ours.namespace_uid):
-        raise StorageOwnedByAnother(
-            f"{home.store.address} below {asked.namespace} belongs to namespace UID {found.namespace_uid} of cluster "
-            f"UID {found.cluster_uid}, this is {ours.namespace_uid} of {ours.cluster_uid}: give this namespace a "
-            f"prefix of its own. To take the data over after a restore, when the other is gone, delete the object {key}"
-        )
