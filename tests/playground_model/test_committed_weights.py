@@ -5,6 +5,7 @@ import re
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny_base import measures, weights_folder
 
 LARGEST_BYTES = 12_000_000
@@ -32,6 +33,12 @@ def test_digests_are_those_of_the_page(playground, weights):
 def test_the_folder_is_small(weights):
     """All files together stay within 12 MB, which a clone of the repository can bear."""
     assert sum(path.stat().st_size for path in weights.rglob("*") if path.is_file()) <= LARGEST_BYTES
+
+
+def test_the_text_encoders_names_are_those_that_every_reader_finds(weights):
+    """Each begins with `text_model.`: transformers 5.5 finds no other and draws with a random encoder."""
+    names = load_file(weights / "text_encoder" / "model.safetensors")
+    assert [name for name in names if not name.startswith("text_model.")] == []
 
 
 def test_no_config_holds_a_builders_path(weights):

@@ -12,12 +12,16 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from tiny_base.denoiser import build_scheduler
 
 TOKENIZER_FILES = ("vocab.json", "merges.txt", "special_tokens_map.json")
 """transformers 5 writes tokenizer.json alone; other tools look for Stable Diffusion 1.5's own files."""
+ENCODER_PREFIX = "text_model."
+"""Before every name in the text encoder's file, as in Stable Diffusion 1.5's. transformers 5.23 reads names with and
+without it and writes them without; 5.5 and earlier find nothing without it, warn, and go on with random weights."""
 
 
 def write_weights(
@@ -42,6 +46,7 @@ def write_weights(
     pipeline.save_pretrained(folder, safe_serialization=True)
     for name in TOKENIZER_FILES:
         shutil.copy(tokenizer / name, folder / "tokenizer" / name)
+    _prefix_encoder(folder / "text_encoder" / "model.safetensors")
     _make_portable(folder)
 
 
@@ -58,6 +63,13 @@ def list_digests(folder: Path) -> dict[str, str]:
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*.safetensors"))
     }
+
+
+def _prefix_encoder(path: Path) -> None:
+    """Rename the text encoder's tensors to the names that every release of transformers reads."""
+    tensors = load_file(path)
+    named = {f"{ENCODER_PREFIX}{name.removeprefix(ENCODER_PREFIX)}": tensor for name, tensor in tensors.items()}
+    save_file(named, path, metadata={"format": "pt"})
 
 
 def _make_portable(folder: Path) -> None:
