@@ -178,3 +178,12 @@ class Finding(StrEnum):
     ARCHIVE_ENCRYPTED = "ArchiveEncrypted"
     ARCHIVE_UNREADABLE = "ArchiveUnreadable"
     ARCHIVE_NESTED = "ArchiveNested"
+    # Of pictures and captions beside one another.
+    NEAR_DUPLICATE_PICTURE = "NearDuplicatePicture"
+    PICTURE_OVERSIZED = "PictureOversized"
+    NAME_CASE_CLASH = "NameCaseClash"
+    CAPTION_SHARED = "CaptionShared"
+    TRIGGER_MISSPELT = "TriggerMisspelt"
+    TRIGGER_DOUBLED = "TriggerDoubled"
+    TRIGGER_ABSENT = "TriggerAbsent"
+    CAPTIONS_INCONSISTENT = "CaptionsInconsistent"

@@ -1,4 +1,4 @@
-"""What an inspection found, counted by kind: with one example, a severity, and what to do.
+"""What an inspection found: counted by kind for the status, file by file for the report, each with what to do.
 
 Pure: files are looked at elsewhere.
 """
@@ -6,6 +6,7 @@ Pure: files are looked at elsewhere.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import Literal
 
 from atelier_contract.dataset import MAX_FINDINGS, FindingStatus
@@ -14,6 +15,8 @@ from atelier_contract.reasons import Finding
 Severity = Literal["Error", "Warning", "Info"]
 TEXT_LENGTH = 256
 """`FindingStatus.example` and `.fix`."""
+MOST_FILES = 1000
+"""Named of one kind; further ones are counted. A report of everything at once stays under a few megabytes."""
 
 ADVICE: dict[Finding, tuple[Severity, str]] = {
     Finding.SOURCE_MISSING: ("Error", "Correct spec.source of the Dataset, or put pictures there."),
@@ -92,13 +95,42 @@ ADVICE: dict[Finding, tuple[Severity, str]] = {
     Finding.FEW_PICTURES: ("Warning", "Under 12 pictures none are held out to measure with. Add more."),
     Finding.PICTURE_TOO_SMALL: ("Warning", "Its shorter side is under 64 pixels, so it is enlarged and blurred."),
     Finding.DUPLICATE_PICTURE: ("Warning", "The same picture lies there more than once and weighs more. Remove one."),
+    Finding.NEAR_DUPLICATE_PICTURE: (
+        "Warning",
+        "Nearly the same picture, resized, cropped or saved again: it weighs more than others. Keep the better one.",
+    ),
+    Finding.NAME_CASE_CLASH: (
+        "Warning",
+        "Two names differ in upper and lower case alone: on many disks they are one file. Rename one.",
+    ),
+    Finding.CAPTION_SHARED: (
+        "Warning",
+        "Two pictures of one name and different suffixes share its caption and mask. Rename one, with a caption of its own.",
+    ),
+    Finding.TRIGGER_MISSPELT: (
+        "Warning",
+        "A word that is nearly the trigger, and to the model another. Write it as the trigger is written.",
+    ),
+    Finding.TRIGGER_DOUBLED: ("Warning", "The trigger is in its caption more than once. Keep one."),
+    Finding.CAPTIONS_INCONSISTENT: (
+        "Warning",
+        "Most captions have a word that looks like a trigger, this one has not. Add it, or name it as caption prefix.",
+    ),
     Finding.CAPTION_WITHOUT_PICTURE: ("Info", "No picture of that name lies beside it: rename one of the two."),
     Finding.MASK_WITHOUT_PICTURE: (
         "Info",
         "No picture lies beside it: NAME.mask.png belongs to NAME.png or NAME.jpg.",
     ),
     Finding.FOLDER_REPEATS: ("Info", "Folders named NN_words show their pictures NN times a pass. Rename to undo."),
-    Finding.CAPTION_TOO_LONG: ("Info", "Text encoders read 77 tokens, about 60 words: the rest is not seen."),
+    Finding.CAPTION_TOO_LONG: (
+        "Info",
+        "Text encoders read 75 tokens beside their marks (FLUX.1: 512): the rest is not seen. Shorten it.",
+    ),
+    Finding.TRIGGER_ABSENT: ("Info", "Training puts the trigger before a caption that lacks it: nothing to do."),
+    Finding.PICTURE_OVERSIZED: (
+        "Info",
+        "Over 40 megapixels, of which training sees 4 at most: every start reads all of it. Scale it down.",
+    ),
     Finding.CAPTION_LINES_JOINED: (
         "Info",
         "Its lines are read as one caption. For several to draw from, write NAME.txt, NAME.2.txt, NAME.3.txt.",
@@ -110,37 +142,70 @@ ADVICE: dict[Finding, tuple[Severity, str]] = {
 """Gravest first; statuses are listed in this order."""
 
 
+@dataclass(frozen=True)
+class FileFound:
+    """One file with one fault."""
+
+    finding: Finding
+    path: str
+    """Of the file, or what is meant where the whole dataset is."""
+    detail: str = ""
+    """What was seen there, such as which picture it equals. No caption. Empty: the kind says it all."""
+
+    @property
+    def severity(self) -> Severity:
+        """How grave it is."""
+        return ADVICE[self.finding][0]
+
+    @property
+    def fix(self) -> str:
+        """What to do."""
+        return ADVICE[self.finding][1]
+
+
 class Findings:
-    """Counts by kind, each with its first example."""
+    """Counts by kind, and the files of each."""
 
     def __init__(self) -> None:
+        self._files: dict[Finding, list[FileFound]] = {}
         self._counts: Counter[Finding] = Counter()
-        self._examples: dict[Finding, str] = {}
 
-    def add(self, finding: Finding, example: str) -> None:
-        """Count one more item of a kind."""
+    def add(self, finding: Finding, path: str, detail: str = "") -> None:
+        """Note one more file of a kind."""
         self._counts[finding] += 1
-        self._examples.setdefault(finding, example)
+        files = self._files.setdefault(finding, [])
+        if len(files) < MOST_FILES:
+            files.append(FileFound(finding, path, detail))
+
+    def list_files(self) -> list[FileFound]:
+        """Return the files, gravest kind first, in the order they were found; at most a thousand of a kind."""
+        return [file for finding in self._list_kinds() for file in self._files[finding]]
+
+    def count(self, *severities: Severity) -> int:
+        """Return how many files have findings of these severities."""
+        return sum(count for finding, count in self._counts.items() if ADVICE[finding][0] in severities)
 
     def as_statuses(self) -> list[FindingStatus]:
-        """Return the findings, gravest first."""
+        """Return the kinds as a status holds them, gravest first."""
         found = [
             FindingStatus(
                 reason=finding,
-                severity=severity,
+                severity=ADVICE[finding][0],
                 count=self._counts[finding],
-                example=_cut(self._examples[finding]),
-                fix=fix,
+                example=_cut(self._files[finding][0].path),
+                fix=ADVICE[finding][1],
             )
-            for finding, (severity, fix) in ADVICE.items()
-            if finding in self._counts
+            for finding in self._list_kinds()
         ]
         return found[:MAX_FINDINGS]
 
     def as_sentence(self) -> str:
         """Return the gravest findings as one sentence, for a dataset without a usable picture."""
-        told = [f"{self._counts[f]} {f} (such as {_cut(self._examples[f])})" for f in ADVICE if f in self._counts]
+        told = [f"{self._counts[f]} {f} (such as {_cut(self._files[f][0].path)})" for f in self._list_kinds()]
         return "; ".join(told[:3])
+
+    def _list_kinds(self) -> list[Finding]:
+        return [finding for finding in ADVICE if finding in self._counts]
 
 
 def _cut(text: str) -> str:
