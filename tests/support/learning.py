@@ -15,7 +15,7 @@ from atelier_contract.inputs import TrainingInput
 from atelier_contract.manifests import CheckpointManifest, ExecutionManifest, RunManifest, StateManifest
 from atelier_contract.progress import Phase, ProgressReport
 from atelier_contract.settings import Settings
-from atelier_trainer.records import LocalCheckpoint, LocalState, Picture, Workspace
+from atelier_trainer.records import Control, LocalCheckpoint, LocalState, Picture, Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE_MODEL = ROOT / "playground" / "base-model" / "weights"
@@ -154,9 +154,33 @@ class FolderRecorder:
 
 
 @dataclass
-class KeptReports:
-    """A reporter that keeps everything it was told."""
+class ScriptedControl:
+    """Asks for an end from a number of steps on; never by default.
 
+    Training asks for a stop once before each step, so that is where steps are counted once they have begun, which
+    `KeptReports` tells; whether it is interrupted it asks at many places. A stop from -1 on comes before everything.
+    """
+
+    stop_from: int | None = None
+    interrupt_from: int | None = None
+    steps: int = 0
+    is_training: bool = False
+
+    def stop_asked(self) -> bool:
+        if not self.is_training:
+            return self.stop_from is not None and self.stop_from < 0
+        self.steps += 1
+        return self.stop_from is not None and self.steps > self.stop_from
+
+    def interrupted(self) -> bool:
+        return self.interrupt_from is not None and self.steps >= self.interrupt_from
+
+
+@dataclass
+class KeptReports:
+    """A reporter that keeps everything it was told, and lets a control know when steps begin."""
+
+    control: Control = field(default_factory=ScriptedControl)
     reports: list[ProgressReport] = field(default_factory=list)
     phases: list[Phase] = field(default_factory=list)
 
@@ -165,26 +189,8 @@ class KeptReports:
 
     def phase(self, phase: Phase) -> None:
         self.phases.append(phase)
-
-
-@dataclass
-class ScriptedControl:
-    """Asks for an end from a number of steps on; never by default.
-
-    Training asks for a stop once before anything else and then once before each step, so that is where steps are
-    counted; whether it is interrupted it asks at many places.
-    """
-
-    stop_from: int | None = None
-    interrupt_from: int | None = None
-    steps: int = -1
-
-    def stop_asked(self) -> bool:
-        self.steps += 1
-        return self.stop_from is not None and self.steps > self.stop_from
-
-    def interrupted(self) -> bool:
-        return self.interrupt_from is not None and self.steps >= self.interrupt_from
+        if phase == "Training" and isinstance(self.control, ScriptedControl):
+            self.control.is_training = True
 
 
 @dataclass

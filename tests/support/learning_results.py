@@ -48,8 +48,9 @@ def run(
     """Train on the teapots with changed settings, or on a given workspace, until the attempt ends."""
     settings = workspace.input.settings if workspace else build_settings(**changes)
     workspace = workspace or build_workspace(scratch, settings)
-    recorder, reports = recorder or FolderRecorder(), KeptReports()
-    outcome = train(workspace, recorder, reports, control or ScriptedControl(), time.monotonic)
+    recorder, control = recorder or FolderRecorder(), control or ScriptedControl()
+    reports = KeptReports(control)
+    outcome = train(workspace, recorder, reports, control, time.monotonic)
     return Finished(settings, workspace, recorder, reports, outcome)
 
 

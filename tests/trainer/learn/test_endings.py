@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,28 @@ def test_a_stop_before_any_step_keeps_nothing(tmp_path: Path) -> None:
     stopped = run(tmp_path / "a", control=ScriptedControl(stop_from=-1))
     assert stopped.recorder.checkpoints == {}
     assert (stopped.outcome.complete, stopped.outcome.stopped_early, stopped.outcome.to_step) == (True, True, 0)
+
+
+@dataclass
+class StopWithin:
+    """Asks for a stop at the second look, which comes while pictures are encoded."""
+
+    looks: int = 0
+
+    def stop_asked(self) -> bool:
+        self.looks += 1
+        return self.looks > 1
+
+    def interrupted(self) -> bool:
+        return False
+
+
+def test_a_stop_within_caching_ends_the_run_there(tmp_path: Path) -> None:
+    """Stopped while pictures are encoded the run is complete and empty, and no batch was computed."""
+    stopped = run(tmp_path / "a", control=StopWithin())
+    assert stopped.recorder.checkpoints == {}
+    assert (stopped.outcome.complete, stopped.outcome.stopped_early, stopped.outcome.to_step) == (True, True, 0)
+    assert "Training" not in stopped.reports.phases
 
 
 def test_an_interruption_keeps_the_state_alone(tmp_path: Path) -> None:

@@ -42,6 +42,10 @@ def test_a_trigger_is_there_only_as_a_whole_word(trigger: str, text: str, is_the
     assert put_trigger(trigger, text) == (text if is_there else f"{trigger}, {text}")
 
 
+def never_pause() -> None:
+    """Let everything be read."""
+
+
 def test_no_trigger_leaves_captions_alone() -> None:
     """An empty prefix changes nothing."""
     assert Wording("").word("a teapot") == "a teapot"
@@ -92,26 +96,26 @@ def build_set(folder: Path, count: int) -> list[Picture]:
 
 def test_small_sets_hold_nothing_out(tmp_path: Path) -> None:
     """Under 12 pictures every one is trained on."""
-    assert choose_held_out(build_set(tmp_path, 11)) == []
+    assert choose_held_out(build_set(tmp_path, 11), never_pause) == []
 
 
 def test_one_picture_in_ten_is_held_out(tmp_path: Path) -> None:
     """Of 40 pictures four are held out, by content: the order of the dataset does not matter."""
     pictures = build_set(tmp_path, 40)
-    held_out = choose_held_out(pictures)
+    held_out = choose_held_out(pictures, never_pause)
     assert len(held_out) == 4
-    assert held_out == choose_held_out(pictures[::-1])
+    assert held_out == choose_held_out(pictures[::-1], never_pause)
 
 
 def test_near_duplicates_stay_on_one_side(tmp_path: Path) -> None:
     """A picture and its re-encoded copy are held out together or not at all."""
     pictures = build_set(tmp_path, 40)
-    for number in choose_held_out(pictures):
+    for number in choose_held_out(pictures, never_pause):
         original = next(p for p in pictures if p.sha256 == number)
         copy = tmp_path / f"copy-{number}.jpg"
         Image.open(original.path).save(copy, quality=90)
         pictures.append(Picture(copy, f"{int(number) + 500:064d}", None))
-    held_out = set(choose_held_out(pictures))
+    held_out = set(choose_held_out(pictures, never_pause))
     pairs = [(q.path.stem.removeprefix("copy-"), q.sha256) for q in pictures[40:]]
     assert pairs
     assert all((first in held_out) == (second in held_out) for first, second in pairs)
@@ -119,7 +123,7 @@ def test_near_duplicates_stay_on_one_side(tmp_path: Path) -> None:
 
 def test_two_shots_of_one_subject_are_not_near_duplicates() -> None:
     """The teapots, twelve drawings of one thing, still give a held-out picture."""
-    assert len(choose_held_out(read_pictures(TEAPOTS))) == 1
+    assert len(choose_held_out(read_pictures(TEAPOTS), never_pause)) == 1
 
 
 def test_pictures_are_turned_upright(tmp_path: Path) -> None:

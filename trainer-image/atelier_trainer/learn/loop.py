@@ -97,6 +97,7 @@ def _run(course: Course) -> Ending:
             if step > 0:
                 keeper.keep_checkpoint(step)
             return Ending.STOPPED
+        course.stepper.agree_on_size()
         rows = course.ranks.rows(course.batches.rows)
         batch = course.batches.assemble(step, rows)
         set_rate(course.stepper.optimizer, scale_rate(step, settings), step)

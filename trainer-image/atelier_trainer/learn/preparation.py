@@ -85,7 +85,7 @@ def prepare(
         BaseModelUnusable, DatasetUnusable, InvalidInput: as `train.train` says.
         Interrupted: by `pause`.
     """
-    run, how = resolve_run(workspace), execution.manifest
+    run, how = resolve_run(workspace, pause), execution.manifest
     sides, settings, draws = choose_sides(workspace.pictures, run.held_out), run.settings, Draws(run.settings.seed)
     dtype = torch.bfloat16 if how.precision == "bfloat16" else torch.float32
     folder = open_base_model(workspace.base_model, run.architecture, workspace.scratch)

@@ -14,6 +14,7 @@ from atelier_contract.settings import Settings
 from atelier_materials.errors import DatasetUnusable
 from atelier_trainer.errors import BaseModelUnusable
 from atelier_trainer.learn.captions import PHRASINGS, Wording
+from atelier_trainer.learn.families.base import Pause
 from atelier_trainer.learn.split import choose_held_out
 from atelier_trainer.records import Picture, Workspace
 
@@ -41,12 +42,13 @@ def build_wording(settings: Settings) -> Wording:
     return Wording(concept.caption_prefix if concept else "", lead=pivotal.placeholder if pivotal else "")
 
 
-def resolve_run(workspace: Workspace) -> RunManifest:
+def resolve_run(workspace: Workspace, pause: Pause) -> RunManifest:
     """Return run.json: the one of the first attempt, or this attempt's own.
 
     Raises:
         BaseModelUnusable: the base model is not the one the run began with.
         DatasetUnusable: there is nothing to train on.
+        Interrupted: by `pause`.
     """
     if workspace.run is not None:
         if workspace.run.base_model_digest != workspace.base_model_digest:
@@ -57,7 +59,7 @@ def resolve_run(workspace: Workspace) -> RunManifest:
         return workspace.run
     told = workspace.input
     _check_captions(workspace.pictures, told.settings)
-    held_out = choose_held_out(workspace.pictures) if told.settings.validation.held_out == "auto" else []
+    held_out = choose_held_out(workspace.pictures, pause) if told.settings.validation.held_out == "auto" else []
     return RunManifest(
         job=told.job,
         run_identity=told.run_identity,

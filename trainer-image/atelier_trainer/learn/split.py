@@ -7,9 +7,11 @@ so that renaming or re-ordering a dataset changes nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from atelier_trainer.learn.families.base import Pause
 from atelier_trainer.learn.pictures import read_thumbnail
 from atelier_trainer.records import Picture
 
@@ -26,7 +28,13 @@ sample teapots at JPEG quality 60 or at half the size differ by up to 3.2; of th
 in two positions, two lie below 4 and all others above (measured)."""
 
 
-def choose_held_out(pictures: Sequence[Picture]) -> list[str]:
+READERS = 4
+"""Threads that decode: Pillow lets go of the interpreter meanwhile, and files are waited for."""
+READ_AT_ONCE = 64
+"""Pictures between two looks at whether the pod has to go."""
+
+
+def choose_held_out(pictures: Sequence[Picture], pause: Pause) -> list[str]:
     """Return the sha256 of the pictures to hold out, sorted; empty for fewer than 12 pictures.
 
     Pictures are taken by content hash. Near-duplicates stay on one side: a picture is held out with all that are like
@@ -37,7 +45,7 @@ def choose_held_out(pictures: Sequence[Picture]) -> list[str]:
         return []
     digests = sorted(distinct)
     wanted = min(MOST_HELD_OUT, len(digests) // SHARE)
-    thumbnails = np.stack([read_thumbnail(distinct[digest].path) for digest in digests])
+    thumbnails = _read_thumbnails([distinct[digest] for digest in digests], pause)
     held_out: set[int] = set()
     for candidate in range(min(MOST_CANDIDATES, len(digests))):
         if candidate in held_out:
@@ -48,6 +56,17 @@ def choose_held_out(pictures: Sequence[Picture]) -> list[str]:
         if len(held_out) == wanted:
             break
     return [digests[index] for index in sorted(held_out)]
+
+
+def _read_thumbnails(pictures: Sequence[Picture], pause: Pause) -> np.ndarray[tuple[int, int], np.dtype[np.int16]]:
+    """Return a row of 768 levels for each picture."""
+    rows: list[np.ndarray[tuple[int], np.dtype[np.int16]]] = []
+    with ThreadPoolExecutor(READERS, "thumbnail") as readers:
+        for first in range(0, len(pictures), READ_AT_ONCE):
+            pause()
+            paths = [picture.path for picture in pictures[first : first + READ_AT_ONCE]]
+            rows.extend(readers.map(read_thumbnail, paths))
+    return np.stack(rows)
 
 
 def _find_group(first: int, thumbnails: np.ndarray[tuple[int, int], np.dtype[np.int16]]) -> set[int]:

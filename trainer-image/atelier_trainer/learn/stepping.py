@@ -72,6 +72,17 @@ class Stepper:
         self._update()
         return loss
 
+    def agree_on_size(self) -> None:
+        """Let all ranks compute as few pictures at a time as the one with the least memory. Every rank must call it.
+
+        The leader alone records how steps are computed: what it records has to hold for all of them.
+
+        Raises:
+            PeerLost: another process of the run is gone.
+        """
+        if self.ranks.count > 1:
+            self.gradients.micro_batch = -self.ranks.agree(-self.gradients.micro_batch)
+
     def learn(self, passes: Sequence[Pass]) -> Tensor:
         """Learn from prepared passes, alone; return their loss. This is what a captured step holds."""
         loss = self.gradients.run(passes)

@@ -6,7 +6,6 @@ Errors that leave here are the trainer's own; torch's are translated on the way.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -25,7 +24,7 @@ from atelier_trainer.learn.loop import Course, Ending, Flag, run_steps
 from atelier_trainer.learn.losses import LossWindow, find_limit
 from atelier_trainer.learn.metadata import describe_dataset
 from atelier_trainer.learn.optimizer import build_optimizer, check_optimizer
-from atelier_trainer.learn.pausing import Interrupted, build_pause
+from atelier_trainer.learn.pausing import Interrupted, Stopped, build_first_pause, build_pause
 from atelier_trainer.learn.preparation import Prepared, prepare
 from atelier_trainer.learn.progress import Progress
 from atelier_trainer.learn.ranks import Ranks, joined_ranks, require_same
@@ -123,11 +122,18 @@ def _train_together(workspace: Workspace, partners: _Partners, device: torch.dev
 
 
 def _prepare_and_run(workspace: Workspace, partners: _Partners, execution: Execution, progress: Progress) -> Ending:
-    """Prepare and run the steps; an interruption of one rank is one of all."""
-    ranks, course = partners.ranks, None
-    with suppress(Interrupted):
+    """Prepare and run the steps; an interruption of one rank is one of all, and so is a stop before the first step."""
+    ranks, course, own = partners.ranks, None, Flag.GO_ON
+    try:
         course = _prepare_course(workspace, partners, execution, progress)
-    if ranks.agree(Flag.GO_ON if course else Flag.LEAVE) == Flag.LEAVE or course is None:
+    except Interrupted:
+        own = Flag.LEAVE
+    except Stopped:
+        own = Flag.STOP
+    flag = ranks.agree(own)
+    if flag == Flag.STOP:
+        return Ending.STOPPED
+    if flag == Flag.LEAVE or course is None:
         return Ending.INTERRUPTED
     try:
         return run_steps(course)
@@ -141,10 +147,12 @@ def _prepare_course(workspace: Workspace, partners: _Partners, execution: Execut
 
     Raises:
         Interrupted: SIGTERM arrived meanwhile.
+        Stopped: the user asked to end before there was a step to keep.
     """
     pause = build_pause(partners.control)
     progress.enter("Caching")
-    prepared = prepare(workspace, partners.recorder, execution, progress, pause)
+    first_pause = pause if workspace.state else build_first_pause(partners.control)
+    prepared = prepare(workspace, partners.recorder, execution, progress, first_pause)
     settings, method = prepared.run.settings, prepared.method
     optimizer = build_optimizer(method.rate_groups(), settings)
     if workspace.state is None and workspace.start_from:
