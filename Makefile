@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
-SOURCES := crds materials operator trainer-image studio playground benchmarks tests
+# The variable silences a note of the theme about its successor.
+SITE := NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs
+SOURCES := crds materials operator trainer-image studio playground benchmarks docs tests
 
-.PHONY: help install demo test check bench bench-operator bench-learning bench-trainer bench-resume generate format lock clean
+.PHONY: help install demo playground playground-down test check docs bench bench-operator bench-learning bench-trainer bench-resume generate format lock clean
 
 help:  ## Show what can be made.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -25,15 +27,23 @@ $(READY): requirements.lock requirements.bootstrap.lock pyproject.toml
 demo: $(READY)  ## Train, select and publish a concept model on a cluster of its own. KEEP=1 leaves it up.
 	@$(RUN) -m atelier_playground.demo $(if $(KEEP),--keep) $(if $(CONTEXT),--context $(CONTEXT))
 
+playground: $(READY)  ## Leave a cluster of its own up, with a base model in its store, to try the plugin on.
+	@$(RUN) -m atelier_playground up
+
+playground-down: $(READY)  ## End it.
+	@$(RUN) -m atelier_playground down
+
 test: $(READY)  ## Run every test, the demo's journey among them.
 	@$(RUN) -m pytest tests
 
-check: $(READY)  ## Lint, types, import contracts, drift of generated files, chart lint.
+check: $(READY)  ## Lint, types, import contracts, drift of generated files, the site, chart lint.
 	@$(VENV)/bin/ruff check $(SOURCES)
 	@$(VENV)/bin/ruff format --check $(SOURCES)
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
 	@$(RUN) crds/generate.py --check
+	@$(RUN) docs/generate.py --check
+	@$(SITE) build --quiet --strict
 	@$(RUN) -m pytest -q -m "not cluster" tests/house tests/chart
 
 bench: bench-operator bench-learning bench-trainer bench-resume  ## Run every benchmark; figures go to benchmarks/results.
@@ -50,8 +60,12 @@ bench-trainer: $(READY)  ## Whether training is faster than what people use toda
 bench-resume: $(READY)  ## Trainers killed at random points of every phase end as undisturbed ones do.
 	@$(RUN) benchmarks/resume.py
 
-generate: $(READY)  ## Write the CRDs and the chart's copy from the contract.
+docs: $(READY)  ## Build the documentation's site into build/site; open index.html there.
+	@$(SITE) build --quiet --strict
+
+generate: $(READY)  ## Write the CRDs, the chart's copy and the reference pages from what they repeat.
 	@$(RUN) crds/generate.py
+	@$(RUN) docs/generate.py
 
 format: $(READY)  ## Format the sources.
 	@$(VENV)/bin/ruff check --fix $(SOURCES)

@@ -44,6 +44,7 @@ def _show_status() -> int:
         return 1
     print(f"the cluster is up; its user namespace is {NAMESPACE}, its store {owner.store}")
     print(f"export KUBECONFIG={owner.kubeconfig}")
+    print(f"source {DIRECTORY / 'activate'}    # kubectl, kubectl atelier and the cluster, in this shell")
     return 0
 
 

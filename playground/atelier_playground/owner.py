@@ -19,6 +19,7 @@ from pathlib import Path
 from atelier_playground.binaries import Report
 from atelier_playground.cluster import CHECKOUT, Cluster
 from atelier_playground.errors import PlaygroundError, StartFailed
+from atelier_playground.welcome import furnish
 
 DIRECTORY = CHECKOUT / "build" / "playground"
 NAMESPACE = "playground"
@@ -104,6 +105,7 @@ def own(with_operator: bool) -> None:
             if with_operator:
                 _print("operator: installing")
                 cluster.install_operator()
+            furnish(cluster, NAMESPACE)
             _write(Owner(os.getpid(), True, str(cluster.kubeconfig), cluster.store.endpoint))
             signal.pause()
     finally:
