@@ -75,6 +75,16 @@ REFUSED: dict[str, tuple[dict[str, Any], str, tuple[str, ...]]] = {
         FLUX,
         ("validation.negativePrompt does not apply to FLUX.1", "leave it out"),
     ),
+    "prefix-of-spaces": (
+        {"conceptModel": {"captionPrefix": "  "}},
+        "StableDiffusion1",
+        ("conceptModel.captionPrefix", "nothing but spaces", "leave it out"),
+    ),
+    "checkpoints-without-end": (
+        {"steps": 100_000, "everySteps": 1},
+        "StableDiffusion1",
+        ("checkpoints.everySteps 1 of 100000 steps", "at most 40", "set 2500 or more"),
+    ),
     "rate-typed-for-prodigy": (
         {"learningRate": 1.0},
         "StableDiffusion1",
@@ -319,3 +329,10 @@ def test_prodigy_needs_no_usual_rate() -> None:
 def test_concept_model_settings_of_the_examples_are_fine() -> None:
     """The settings that most tests use pass every refusal."""
     check_settings(ask(build_settings(conceptModel=CONCEPT_MODEL)))
+
+
+def test_type_of_another_kind() -> None:
+    """An input whose type is not what its settings describe is refused before anything is read."""
+    with pytest.raises(InvalidInput) as refusal:
+        check_settings(ask(build_settings(), type="Embedding"))
+    assert_one_sentence(str(refusal.value), "type is Embedding", "make them agree")

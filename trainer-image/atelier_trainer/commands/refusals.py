@@ -15,6 +15,7 @@ from atelier_contract.architectures import FACTS, Architecture
 from atelier_contract.contradictions import is_prodigy_rate
 from atelier_contract.inputs import TrainingInput
 from atelier_contract.settings import Settings
+from atelier_contract.training_job import MAX_CHECKPOINTS
 from atelier_materials.errors import InvalidInput
 
 PLACEHOLDER = re.compile(r"^<[a-z0-9-]+>$")
@@ -40,11 +41,19 @@ def _find_faults(asked: TrainingInput) -> Iterator[str]:
     settings, family = asked.settings, asked.base_model.architecture
     if (settings.concept_model is None) == (settings.embedding is None):
         yield "exactly one of conceptModel and embedding must be given"
+    elif asked.type != ("ConceptModel" if settings.concept_model else "Embedding"):
+        yield f"type is {asked.type}, but the settings describe the other: make them agree"
     yield from _find_word_faults(settings)
     if family is Architecture.FLUX_1:
         yield from _find_flux_faults(settings)
     yield from _find_rate_faults(settings)
     yield from _find_size_faults(settings)
+    checkpoints = -(-settings.steps // settings.every_steps)
+    if checkpoints > MAX_CHECKPOINTS:
+        yield (
+            f"checkpoints.everySteps {settings.every_steps} of {settings.steps} steps would keep {checkpoints} "
+            f"checkpoints, at most {MAX_CHECKPOINTS} are: set {-(-settings.steps // MAX_CHECKPOINTS)} or more"
+        )
     prior = settings.concept_model.prior if settings.concept_model else None
     if prior is not None and not prior.prompt.strip() and asked.prior_dataset is None:
         yield (
@@ -54,7 +63,10 @@ def _find_faults(asked: TrainingInput) -> Iterator[str]:
 
 
 def _find_word_faults(settings: Settings) -> Iterator[str]:
-    """Yield what is wrong with the words of an embedding, alone or with a concept model."""
+    """Yield what is wrong with the words that call a model: a caption prefix, or an embedding's own."""
+    prefix = settings.concept_model.caption_prefix if settings.concept_model else ""
+    if prefix and not prefix.strip():
+        yield "conceptModel.captionPrefix is nothing but spaces: write the word that calls the model, or leave it out"
     if settings.embedding is not None:
         where, phrase, placeholder = "embedding", settings.embedding.initial_phrase, settings.embedding.placeholder
     elif settings.concept_model is not None and settings.concept_model.embedding is not None:
