@@ -1,1 +1,1 @@
-"""Installs published models in an InvokeAI server."""
+"""Installing published models in an InvokeAI server, through its HTTP API."""
