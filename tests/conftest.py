@@ -2,7 +2,7 @@
 
 from hypothesis import settings
 
-pytest_plugins = ["cluster", "installed", "journey"]
+pytest_plugins = ["cluster", "installed", "journey", "s3_servers"]
 
 # No deadline: how long an example takes depends on who else uses the machine.
 settings.register_profile("atelier", deadline=None)

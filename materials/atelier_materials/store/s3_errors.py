@@ -25,6 +25,7 @@ KEY_CODES = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthorizationHeader
 PASSING_CODES = {"SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "Throttling", "429"}
 """https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html; numbers are what HEAD answers with."""
 SERVER_ERROR_STATUS = 500
+RANGE_REFUSED_STATUS = 416
 
 
 def translate_error(error: Exception, description: BucketDescription, doing: str) -> AtelierError | Unanswered:
@@ -79,6 +80,11 @@ def _translate_answer(
     return StorageNotConfigured(
         f"{where} refused to {doing} ({status} {code}): check {KEY_REGION}, {KEY_ENDPOINT} and {KEY_BUCKET} of {secret}"
     )
+
+
+def is_range_refused(error: botocore_errors.ClientError) -> bool:
+    """Return whether a bucket says that an object has no such part."""
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)) == RANGE_REFUSED_STATUS
 
 
 def describe_endpoint(description: BucketDescription) -> str:

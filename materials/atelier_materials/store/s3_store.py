@@ -7,7 +7,9 @@ S3. Objects are deleted one by one for the same reason: a deletion of many deman
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,11 +22,13 @@ from atelier_materials.errors import AtelierError, ObjectMissing, StorageNotConf
 from atelier_materials.store.bucket import BucketDescription
 from atelier_materials.store.patience import Patience, Unanswered
 from atelier_materials.store.protocol import CHUNK_BYTES, Content, StoredObject, hash_bytes, hash_file, is_there
-from atelier_materials.store.s3_errors import describe_endpoint, translate_error
+from atelier_materials.store.s3_errors import describe_endpoint, is_range_refused, translate_error
 
 Result = TypeVar("Result")
 CONNECT_TIMEOUT_SECONDS = 10
 READ_TIMEOUT_SECONDS = 60
+PAGE_OBJECTS = 1000
+"""Of a listing: the most that the protocol allows."""
 
 
 class S3Store:
@@ -34,7 +38,7 @@ class S3Store:
         self._description = description
         self._patience = patience or Patience()
         self._bucket = description.bucket
-        self._client = _build_client(description)
+        self._client = open_client(description)
 
     def with_patience(self, patience: Patience) -> S3Store:
         """Return the same bucket, waited for differently; its connections are shared."""
@@ -48,8 +52,13 @@ class S3Store:
         return f"bucket {self._bucket} at {describe_endpoint(self._description)}"
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
-        """Yield what lies below `prefix/`, page by page."""
+        """Yield what lies below `prefix/`, sorted by key."""
+        # Not every server sorts by key: seaweedfs walks its folders, where `a/1` comes before `a.txt`.
+        yield from sorted(self._list_pages(prefix), key=lambda entry: entry.key)
+
+    def _list_pages(self, prefix: str) -> Iterator[StoredObject]:
         asked: dict[str, Any] = {"Bucket": self._bucket, "Prefix": f"{prefix}/" if prefix else ""}
+        asked["MaxKeys"] = PAGE_OBJECTS
         while True:
             page = self._ask(f"list {prefix}", lambda: self._client.list_objects_v2(**asked))
             for row in page.get("Contents", []):
@@ -74,7 +83,13 @@ class S3Store:
             asked["Range"] = f"bytes={start}-" if length is None else f"bytes={start}-{start + length - 1}"
 
         def read_whole() -> bytes:
-            return bytes(self._client.get_object(**asked)["Body"].read())
+            try:
+                return bytes(self._client.get_object(**asked)["Body"].read())
+            except ClientError as error:
+                # A part that begins at or behind the end has no bytes; a file says so, a bucket refuses.
+                if is_range_refused(error):
+                    return b""
+                raise
 
         return self._ask(f"read {key}", read_whole)
 
@@ -155,8 +170,8 @@ class S3Store:
         return translate_error(error, self._description, doing)
 
 
-def _build_client(description: BucketDescription) -> Any:
-    """Build boto3's client of a bucket.
+def open_client(description: BucketDescription) -> Any:
+    """Return boto3's client of a bucket.
 
     Raises:
         StorageNotConfigured: the endpoint is not an address.
@@ -170,18 +185,29 @@ def _build_client(description: BucketDescription) -> Any:
         response_checksum_validation="when_required",
     )
     try:
-        return boto3.session.Session().client(
-            "s3",
-            endpoint_url=description.endpoint,
-            region_name=description.region,
-            verify=str(description.ca_bundle) if description.ca_bundle else None,
-            config=config,
-            # None for both: boto3 asks the identity that the service account brings.
-            aws_access_key_id=description.access_key_id,
-            aws_secret_access_key=description.secret_access_key,
-        )
+        with _OPENING:
+            return _open_session().client(
+                "s3",
+                endpoint_url=description.endpoint,
+                region_name=description.region,
+                verify=str(description.ca_bundle) if description.ca_bundle else None,
+                config=config,
+                # None for both: boto3 asks the identity that the service account brings.
+                aws_access_key_id=description.access_key_id,
+                aws_secret_access_key=description.secret_access_key,
+            )
     except (ValueError, BotoCoreError) as error:
         raise StorageNotConfigured(
             f"Secret {description.secret_name}: endpoint {description.endpoint!r} is not an address such as "
             "https://s3.example:9000"
         ) from error
+
+
+@functools.cache
+def _open_session() -> boto3.session.Session:
+    """Return the one session: what it reads of the service's description takes longer than all else."""
+    return boto3.session.Session()
+
+
+_OPENING = threading.Lock()
+"""Held while a client is made: clients may be shared by threads, sessions may not."""

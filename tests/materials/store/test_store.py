@@ -1,26 +1,41 @@
-"""One behaviour for both stores: a real bucket and a volume pass the same tests."""
+"""One behaviour for every store: buckets of three makers' servers and a volume pass the same tests."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
 from atelier_materials.errors import ObjectConflict, ObjectMissing
-from atelier_materials.store.bucket import BucketDescription
+from atelier_materials.store import s3_store
 from atelier_materials.store.patience import Patience
 from atelier_materials.store.protocol import Store, hash_bytes
 from atelier_materials.store.s3_store import S3Store
 from atelier_materials.store.volume_store import VolumeStore
+from s3_servers import SERVERS, RunningServer
 
 
-@pytest.fixture(params=["bucket", "volume"])
+@pytest.fixture(params=[*SERVERS, "volume"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    """An empty store of either kind."""
+    """An empty store of each kind: a bucket of each maker's server, and a volume."""
     if request.param == "volume":
         return VolumeStore(tmp_path / "volume")
-    description: BucketDescription = request.getfixturevalue("bucket")
-    return S3Store(description, Patience(seconds=0))
+    server: RunningServer = request.getfixturevalue(request.param)
+    return S3Store(server.make_bucket(), Patience(seconds=0))
+
+
+NAMES_OF_USERS = (
+    "Kaffee & Küche #1 (50%).png",
+    "a+b=c?d.png",
+    "quotes ' and \" in <it>.png",
+    "%2Fnot%20decoded%00.png",
+    "猫 の 写真.png",
+    "emoji 🫖.png",
+    "u\u0308 decomposed.png",
+    "semi;colon,comma@at:colon!~*.png",
+    " blank before.png",
+)
 
 
 class TestStore:
@@ -138,11 +153,53 @@ class TestStore:
         store.delete(["a/1", "a/1", "nothing"])
         assert [entry.key for entry in store.list("")] == ["a/10", "a/2"]
 
-    def test_names_of_users(self, store: Store) -> None:
+    @pytest.mark.parametrize("name", NAMES_OF_USERS)
+    def test_names_of_users(self, store: Store, name: str) -> None:
         """Blanks, accents and signs in the names of a user's own files are kept."""
-        key = "my photos/Kaffee & Küche #1 (50%).png"
+        key = f"my photos/{name}"
         store.write(key, b"1")
         assert ([entry.key for entry in store.list("my photos")], store.read(key)) == ([key], b"1")
+
+    def test_part_behind_the_end(self, store: Store) -> None:
+        """A part that begins behind the end is empty, and so is every part of an empty object."""
+        store.write("a", b"hello")
+        store.write("empty", b"")
+        assert (store.read("a", 5, 3), store.read("empty", 0, 8)) == (b"", b"")
+
+    def test_part_over_the_end(self, store: Store) -> None:
+        """A part that reaches over the end stops there."""
+        store.write("a", b"hello")
+        assert (store.read("a", 3, 100), store.read("a", 3)) == (b"lo", b"lo")
+
+    def test_lists_page_after_page(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A listing of several pages is whole, sorted and without repetition, through folders."""
+        monkeypatch.setattr(s3_store, "PAGE_OBJECTS", 2)
+        keys = ["a-b/1", "a.txt", "a/1", "a/2", "a/3", "b/1/1", "b/2"]
+        for key in reversed(keys):
+            store.write(f"top/{key}", b"1")
+        assert [entry.key for entry in store.list("top")] == [f"top/{key}" for key in keys]
+
+    def test_tells_when_it_was_written(self, store: Store) -> None:
+        """Listing and asking agree on size and, to the second, on the time; it is about now."""
+        before = time.time()
+        store.write("a/b", b"hello")
+        listed, asked = next(iter(store.list("a"))), store.head("a/b")
+        assert asked is not None
+        assert (listed.bytes, int(listed.modified_seconds)) == (asked.bytes, int(asked.modified_seconds))
+        assert before - 2 <= listed.modified_seconds <= time.time() + 2
+
+    def test_copy_of_users_names(self, store: Store) -> None:
+        """A copy reads a key with signs in it as it is written."""
+        store.write("my photos/50% & more+1.png", b"1")
+        store.copy("my photos/50% & more+1.png", "copy")
+        assert store.read("copy") == b"1"
+
+    def test_deletes_names_of_users(self, store: Store) -> None:
+        """A key with signs in it is deleted, and its neighbour is not."""
+        for key in ("my photos/a+b.png", "my photos/a b.png"):
+            store.write(key, b"1")
+        store.delete(["my photos/a+b.png"])
+        assert [entry.key for entry in store.list("")] == ["my photos/a b.png"]
 
 
 def test_unfinished_files_are_invisible(tmp_path: Path) -> None:
