@@ -12,6 +12,8 @@ API_VERSION = f"{GROUP}/{VERSION}"
 
 FIELD_MANAGER = "atelier-operator"
 """The one manager of status and children in server-side apply."""
+STUDIO_FIELD_MANAGER = "kubectl-atelier"
+"""Manager of what people ask for by the plugin."""
 FINALIZER = f"{GROUP}/run-data"
 """Held while deletionPolicy is Delete and the run has data in the store."""
 

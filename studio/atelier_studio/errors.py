@@ -1,26 +1,86 @@
-"""The studio's errors, each printed as one sentence and an exit code.
+"""The studio's errors and exit codes: what a person reads when a verb does not do what was meant.
 
 StudioError (1)
-├── BadRequest (2)      the words typed cannot be done; the message says what to type instead
-└── ClusterRefused (3)  the API server said no, or cannot be reached
+├── BadRequest (2)          the words typed cannot be done; the message says what to type instead
+└── ClusterRefused (3)      the API server said no, or cannot be reached
+    ├── NotFound (2)        there is no such object; names like it are in the message
+    └── AlreadyExists (2)   the name is taken
+
+A message says what is wrong, where, and what to do; `page` says where to read on. It never holds a caption, a prompt or
+a value of a Secret. The errors of what trainer and studio share (`atelier_materials.errors`) get their code here too.
 """
 
 from __future__ import annotations
 
+from enum import IntEnum
+from typing import ClassVar
+
+from atelier_contract.reasons import DatasetState, Finding, Reason, State
+
+TROUBLESHOOTING = "docs/troubleshooting"
+PAGES = ((Reason, "reasons.md"), (State, "jobs.md"), (DatasetState, "datasets.md"), (Finding, "findings.md"))
+"""The pages with one heading for each word that people meet, by the words' enumeration."""
+
+
+class Exit(IntEnum):
+    """How `kubectl atelier` ends. They are API: scripts decide by them."""
+
+    DONE = 0
+    FAILED = 1
+    """Something went wrong, or the run that was watched has failed."""
+    BAD_REQUEST = 2
+    """It cannot be done as it was typed."""
+    REFUSED = 3
+    """The cluster or the store refused, or did not answer."""
+    FINDINGS = 4
+    """Findings where `--strict` allows none."""
+    INTERRUPTED = 130
+    """Ctrl-C, as shells count it."""
+
 
 class StudioError(Exception):
-    """Something the person should read. Never shown with a traceback."""
+    """Something the person should read. Never shown with a traceback.
 
-    exit_code = 1
+    Args:
+        message: what is wrong, where, what to do.
+        page: where to read on; empty: the class's own page, if it has one.
+    """
+
+    exit_code: ClassVar[Exit] = Exit.FAILED
+    page: str = ""
+
+    def __init__(self, message: str, page: str = "") -> None:
+        super().__init__(message)
+        self.page = page or self.page
 
 
 class BadRequest(StudioError):
     """What was asked makes no sense for the object as it is."""
 
-    exit_code = 2
+    exit_code = Exit.BAD_REQUEST
 
 
 class ClusterRefused(StudioError):
     """The cluster refused or did not answer."""
 
-    exit_code = 3
+    exit_code = Exit.REFUSED
+
+
+class NotFound(ClusterRefused):
+    """There is no object of that name."""
+
+    exit_code = Exit.BAD_REQUEST
+
+
+class AlreadyExists(ClusterRefused):
+    """The name is taken by another object."""
+
+    exit_code = Exit.BAD_REQUEST
+
+
+def find_page(word: str) -> str:
+    """Return where the troubleshooting pages explain a reason or state; empty for a word that they do not know."""
+    for words, page in PAGES:
+        if word in set(words):
+            return f"{TROUBLESHOOTING}/{page}#{word.lower()}"
+    return ""

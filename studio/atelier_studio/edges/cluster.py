@@ -1,74 +1,275 @@
-"""TrainingJobs in the cluster of the person's kubeconfig: read, and patch the few mutable fields.
+"""A namespace of the cluster, seen and changed with the person's own rights.
 
-The official client is imported when first needed: the command must start at once when it only prints help.
+In come kinds and names, out go plain documents. Nothing is done here that YAML and `kubectl` could not do.
 """
 
 from __future__ import annotations
 
+import base64
 import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from atelier_contract import names, training_job
-from atelier_contract.training_job import TrainingJobSpec
-from atelier_studio.errors import ClusterRefused
+from atelier_contract import dataset, names, template, training_job
+from atelier_studio.actions.refusals import describe_missing
+from atelier_studio.edges.api_server import ApiServer
+from atelier_studio.errors import AlreadyExists, ClusterRefused, NotFound
+
+Object = dict[str, Any]
+Objects = list[Object]
+
+WATCH_SECONDS = 300
+"""How long one watch lasts before it is asked again; API servers end them after some minutes anyway."""
+PATIENCE_SECONDS = 120
+"""How long a watch goes on trying while the API server does not answer: a control plane's restart takes about one."""
+RETRY_SECONDS = 2.0
+LOG_SILENCE_SECONDS = 3600
+"""How long a followed log may be silent: a long epoch on a slow machine says nothing."""
+MERGE_PATCH = "application/merge-patch+json"
 
 
-class TrainingJobs:
-    """TrainingJobs of one namespace, seen with the person's own rights."""
+@dataclass(frozen=True)
+class Kind:
+    """One of our kinds.
+
+    Attributes:
+        name: as in YAML. Example: TrainingJob.
+        plural: as in addresses. Example: trainingjobs.
+        namespaced: whether its objects belong to namespaces.
+    """
+
+    name: str
+    plural: str
+    namespaced: bool = True
+
+    def path(self, namespace: str, name: str = "") -> str:
+        """Return the address of its objects, or of one of them."""
+        room = f"namespaces/{namespace}/" if self.namespaced else ""
+        return f"/apis/{names.API_VERSION}/{room}{self.plural}" + (f"/{name}" if name else "")
+
+
+TRAINING_JOB = Kind(training_job.KIND, training_job.PLURAL)
+DATASET = Kind(dataset.KIND, dataset.PLURAL)
+TEMPLATE = Kind(template.KIND, template.PLURAL, namespaced=False)
+
+
+class Cluster:
+    """A namespace of a cluster.
+
+    Args:
+        namespace: None: the context's own.
+        context: of the kubeconfig. None: the current one.
+
+    Raises:
+        ClusterRefused: there is no usable kubeconfig, or no such context.
+    """
 
     def __init__(self, namespace: str | None, context: str | None) -> None:
-        """Read the kubeconfig.
+        """Read the kubeconfig; nothing is asked yet."""
+        self._server = ApiServer(context)
+        self.namespace: str = namespace or self._server.namespace
+
+    # Our kinds
+
+    def get(self, kind: Kind, name: str) -> Object:
+        """Return one object.
 
         Raises:
-            ClusterRefused: there is no usable kubeconfig or no such context.
+            NotFound: there is none of that name; the message proposes others.
         """
-        from kubernetes import client, config  # noqa: PLC0415  (slow import, see the module's docstring)
-
         try:
-            contexts, active = config.list_kube_config_contexts()
-            chosen = next((c for c in contexts if c["name"] == context), None) if context else active
-            if chosen is None:
-                raise ClusterRefused(
-                    f"the kubeconfig has no context {context}: `kubectl config get-contexts` lists them"
-                )
-            config.load_kube_config(context=chosen["name"])
-        except config.ConfigException as error:
-            raise ClusterRefused(f"no usable kubeconfig: {error}. Set KUBECONFIG or log in to the cluster") from error
-        self.namespace: str = namespace or chosen["context"].get("namespace") or "default"
-        self._api = client.CustomObjectsApi()
-        self._refusal = client.ApiException
+            return self._server.ask("GET", kind.path(self.namespace, name))
+        except NotFound as error:
+            raise self._explain_missing(kind, name, error) from error
 
-    def _call(self, verb: str, *arguments: Any) -> dict[str, Any]:
-        method = getattr(self._api, f"{verb}_namespaced_custom_object")
+    def list(self, kind: Kind) -> Objects:
+        """Return all objects of a kind, by name."""
         try:
-            body: dict[str, Any] = method(
-                names.GROUP, names.VERSION, self.namespace, training_job.PLURAL, *arguments, _request_timeout=30
+            items = self._server.ask("GET", kind.path(self.namespace))["items"]
+        except NotFound as error:
+            raise self._explain_missing(kind, "", error) from error
+        # Items of a list come without their kind, which whoever prints them needs.
+        told = [{"apiVersion": names.API_VERSION, "kind": kind.name, **item} for item in items]
+        return sorted(told, key=lambda item: str(item["metadata"]["name"]))
+
+    def create(self, kind: Kind, body: Object, *, dry_run: bool = False) -> Object:
+        """Create an object and return it. Unknown fields are refused.
+
+        Raises:
+            AlreadyExists: the name is taken.
+            ClusterRefused: the API server's own sentences.
+        """
+        name = body["metadata"]["name"]
+        query = {"fieldManager": names.STUDIO_FIELD_MANAGER, "fieldValidation": "Strict", **_rehearse(dry_run)}
+        try:
+            return self._server.ask("POST", kind.path(self.namespace), body, query=query)
+        except AlreadyExists as error:
+            raise AlreadyExists(
+                f"there is a {kind.name} {name} in namespace {self.namespace} already: choose another name, or look at "
+                f"it with `kubectl get {kind.plural} {name}`"
+            ) from error
+        except NotFound as error:
+            raise self._explain_missing(kind, "", error) from error
+
+    def patch(self, kind: Kind, name: str, patch: Object, *, dry_run: bool = False) -> Object:
+        """Merge a patch into an object and return it.
+
+        Raises:
+            NotFound: there is none of that name.
+            ClusterRefused: the API server's own sentences.
+        """
+        query = {"fieldManager": names.STUDIO_FIELD_MANAGER, "fieldValidation": "Strict", **_rehearse(dry_run)}
+        path = kind.path(self.namespace, name)
+        try:
+            return self._server.ask("PATCH", path, patch, query=query, content=MERGE_PATCH)
+        except NotFound as error:
+            raise self._explain_missing(kind, name, error) from error
+
+    def watch(self, kind: Kind, name: str) -> Iterator[Object]:
+        """Yield an object now and after each of its changes, without end.
+
+        Watches end and API servers restart: it is asked again until it has not answered for `PATIENCE_SECONDS`.
+
+        Raises:
+            NotFound: there is none of that name, or it was deleted meanwhile.
+            ClusterRefused: the API server has not answered for too long.
+        """
+        silent_since: float | None = None
+        seen = ""
+        while True:
+            try:
+                body = self.get(kind, name)
+            except NotFound:
+                raise
+            except ClusterRefused:
+                silent_since = silent_since or time.monotonic()
+                if time.monotonic() - silent_since > PATIENCE_SECONDS or not seen:
+                    raise
+                time.sleep(RETRY_SECONDS)
+                continue
+            silent_since = None
+            if body["metadata"]["resourceVersion"] != seen:
+                seen = body["metadata"]["resourceVersion"]
+                yield body
+            for changed in self._watch_once(kind, name, seen):
+                seen = changed["metadata"]["resourceVersion"]
+                yield changed
+
+    def _watch_once(self, kind: Kind, name: str, version: str) -> Iterator[Object]:
+        query = {
+            "watch": "true",
+            "fieldSelector": f"metadata.name={name}",
+            "resourceVersion": version,
+            "timeoutSeconds": str(WATCH_SECONDS),
+        }
+        try:
+            for line in self._server.stream_lines(kind.path(self.namespace), query, WATCH_SECONDS + 30):
+                event = json.loads(line)
+                if event["type"] not in {"ADDED", "MODIFIED"}:
+                    return  # deleted, or too old a version: the next get says which
+                yield event["object"]
+        except ClusterRefused:
+            time.sleep(RETRY_SECONDS)
+
+    # What is around them
+
+    def read_secret(self, name: str) -> dict[str, str]:
+        """Return a Secret's values, decoded. They are never printed.
+
+        Raises:
+            NotFound: there is no such Secret.
+            ClusterRefused: the person may not read Secrets here.
+        """
+        try:
+            secret = self._server.ask("GET", f"/api/v1/namespaces/{self.namespace}/secrets/{name}")
+        except NotFound as error:
+            raise NotFound(
+                f"there is no Secret {name} in namespace {self.namespace}: it says where the namespace keeps its "
+                "files; whoever set Atelier up can make it",
+                error.page,
+            ) from error
+        return {key: base64.b64decode(value).decode() for key, value in (secret.get("data") or {}).items()}
+
+    @cached_property
+    def _namespace_object(self) -> Object:
+        try:
+            return self._server.ask("GET", f"/api/v1/namespaces/{self.namespace}")
+        except NotFound as error:
+            raise NotFound(
+                f"there is no namespace {self.namespace}: `kubectl get namespaces` shows those there are"
+            ) from error
+
+    def namespace_uid(self) -> str:
+        """Return the UID of the namespace: a store belongs to it, not to its name."""
+        uid: str = self._namespace_object["metadata"]["uid"]
+        return uid
+
+    def cluster_uid(self) -> str | None:
+        """Return the UID by which stores know the cluster (kube-system's), None where the person may not ask for it."""
+        try:
+            body = self._server.ask("GET", "/api/v1/namespaces/kube-system")
+        except ClusterRefused:
+            return None
+        uid: str = body["metadata"]["uid"]
+        return uid
+
+    def pods(self, job: str) -> Objects:
+        """Return the pods that serve a TrainingJob, oldest first."""
+        selector = f"{names.LABEL_KIND}={training_job.KIND},{names.LABEL_OWNER}={job}"
+        path = f"/api/v1/namespaces/{self.namespace}/pods"
+        items: Objects = self._server.ask("GET", path, query={"labelSelector": selector})["items"]
+        return sorted(items, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
+
+    def events(self, uid: str) -> Objects:
+        """Return the events about an object, oldest first. They go away after about an hour."""
+        path = f"/api/v1/namespaces/{self.namespace}/events"
+        items: Objects = self._server.ask("GET", path, query={"fieldSelector": f"involvedObject.uid={uid}"})["items"]
+        return sorted(items, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""))
+
+    def pod_log(
+        self, pod: str, *, follow: bool = False, tail_lines: int | None = None, previous: bool = False
+    ) -> Iterator[str]:
+        """Yield the lines of a pod's log.
+
+        Args:
+            pod: its name.
+            follow: go on until the pod ends.
+            tail_lines: begin so many lines before the end. None: with the first.
+            previous: the log of the container before its last restart.
+
+        Raises:
+            NotFound: the pod is gone.
+            ClusterRefused: the container has not started yet, or the log cannot be read.
+        """
+        query = {"container": names.CONTAINER}
+        if tail_lines is not None:
+            query["tailLines"] = str(tail_lines)
+        if previous:
+            query["previous"] = "true"
+        path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}/log"
+        if follow:
+            yield from self._server.stream_lines(path, {**query, "follow": "true"}, LOG_SILENCE_SECONDS)
+        else:
+            yield from self._server.ask_text(path, query).splitlines()
+
+    def _explain_missing(self, kind: Kind, name: str, error: NotFound) -> NotFound:
+        """Return why an object was not found: its name, or Atelier's absence from the cluster."""
+        try:
+            known = [item["metadata"]["name"] for item in self._server.ask("GET", kind.path(self.namespace))["items"]]
+        except NotFound:
+            return NotFound(
+                f"this cluster knows no {kind.plural}.{names.GROUP}: Atelier is not installed in it, or this is "
+                "another cluster than you think (`kubectl config current-context`)"
             )
-        except self._refusal as error:
-            raise ClusterRefused(read_refusal(error.status, error.body)) from error
-        return body
-
-    def list(self) -> list[dict[str, Any]]:
-        """Return all TrainingJobs of the namespace, by name."""
-        return sorted(self._call("list")["items"], key=lambda body: str(body["metadata"]["name"]))
-
-    def get(self, name: str) -> dict[str, Any]:
-        """Return one TrainingJob. Raises ClusterRefused when it is not there."""
-        return self._call("get", name)
-
-    def patch(self, name: str, patch: dict[str, Any]) -> dict[str, Any]:
-        """Merge a patch into one TrainingJob and return it. Raises ClusterRefused with the API server's words."""
-        return self._call("patch", name, patch)
-
-    def read_spec(self, body: dict[str, Any]) -> TrainingJobSpec:
-        """Return the typed spec of a TrainingJob."""
-        return TrainingJobSpec.model_validate(body["spec"])
+        except ClusterRefused:
+            known = []
+        if not name:
+            return error
+        return NotFound(describe_missing(kind.name, name, self.namespace if kind.namespaced else None, known))
 
 
-def read_refusal(status: int, body: str | None) -> str:
-    """Return the API server's own sentence out of an error answer."""
-    try:
-        message = json.loads(body or "{}").get("message")
-    except ValueError:
-        message = None
-    return str(message or f"the API server answered {status} without a reason")
+def _rehearse(dry_run: bool) -> dict[str, str]:
+    return {"dryRun": "All"} if dry_run else {}
