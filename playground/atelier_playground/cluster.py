@@ -62,10 +62,10 @@ class Plan:
 
 def build_images() -> dict[str, Image]:
     """Build Atelier's own images: each sees its own side and the contract, and not the other side."""
-    contract = CHECKOUT / "crds"
+    contract, materials = CHECKOUT / "crds", CHECKOUT / "materials"
     return {
         OPERATOR_IMAGE: build_python_image([contract, CHECKOUT / "operator"], "atelier_operator"),
-        TRAINER_IMAGE: build_python_image([contract, CHECKOUT / "trainer-image"], "atelier_trainer"),
+        TRAINER_IMAGE: build_python_image([contract, materials, CHECKOUT / "trainer-image"], "atelier_trainer"),
     }
 
 
