@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def codec(tiny_flux: Path) -> Codec:
     """The autoencoder of a tiny model like FLUX.1 dev."""
-    return Codec(DiffusersFolder(tiny_flux).load_autoencoder(), CPU)
+    return Codec(DiffusersFolder(tiny_flux).load_autoencoder, CPU)
 
 
 def run_short(codec: Codec) -> list[int]:
@@ -30,7 +30,7 @@ def run_short(codec: Codec) -> list[int]:
         if widths[-1] > TILE:
             raise torch.OutOfMemoryError
 
-    codec.model.decoder.register_forward_pre_hook(refuse)
+    codec.part.model.decoder.register_forward_pre_hook(refuse)
     return widths
 
 
@@ -63,6 +63,6 @@ def test_memory_that_is_short_for_a_tile_is_said(codec: Codec) -> None:
     def refuse(*_: Any) -> None:
         raise torch.OutOfMemoryError
 
-    codec.model.decoder.register_forward_pre_hook(refuse)
+    codec.part.model.decoder.register_forward_pre_hook(refuse)
     with pytest.raises(torch.OutOfMemoryError):
         codec.decode(torch.randn(1, 16, 80, 80))

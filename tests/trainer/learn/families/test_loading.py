@@ -1,4 +1,4 @@
-"""How a base model is read: in the background, whole or not at all, and out of the device's memory when it rests."""
+"""How a base model is read: in the background, and whole or not at all."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from atelier_contract.architectures import Architecture
 from atelier_trainer.errors import BaseModelUnusable
 from atelier_trainer.learn.families import loading
 from atelier_trainer.learn.families.base import Family
-from atelier_trainer.learn.families.codec import awake
 from atelier_trainer.learn.families.registry import load_family
 from tiny_models import WRITERS
 
@@ -148,43 +147,3 @@ def test_another_class_is_refused(architecture: Architecture, folder: Path) -> N
     config.write_text(json.dumps(json.loads(config.read_text()) | {"_class_name": "SomethingElse"}))
     with pytest.raises(BaseModelUnusable, match="SomethingElse"):
         load(architecture, folder)
-
-
-def test_a_family_at_rest_still_answers(architecture: Architecture, folder: Path) -> None:
-    """What rests can be used again, and says the same."""
-    family = load(architecture, folder)
-    pixels = torch.zeros(1, 3, 64, 64)
-    with torch.no_grad():
-        before, picture = family.encode_prompts(["a star"]), family.encode_picture(pixels)
-        family.rest(frozenset())
-        after = family.encode_prompts(["a star"])
-    assert all(torch.equal(before[name], after[name]) for name in before)
-    assert torch.equal(family.encode_picture(pixels).mean, picture.mean)
-
-
-class Traveller(torch.nn.Linear):
-    """A model that says where it was sent, and stays."""
-
-    def __init__(self) -> None:
-        super().__init__(1, 1)
-        self.journey: list[str] = []
-
-    def to(self, *places: Any, **_: Any) -> Traveller:
-        self.journey.append(str(places[0]))
-        return self
-
-
-def test_a_model_is_awake_for_one_use() -> None:
-    """A model that rests is on the device inside the block alone, also when the block fails."""
-    model = Traveller()
-    with pytest.raises(KeyError), awake(model, torch.device("meta")):
-        raise KeyError
-    assert model.journey == ["meta", "cpu"]
-
-
-def test_a_model_in_its_place_is_not_moved() -> None:
-    """Where nothing rests nothing is moved."""
-    model = Traveller()
-    with awake(model, CPU):
-        pass
-    assert model.journey == []

@@ -160,5 +160,5 @@ def test_a_text_ends_where_its_end_is(tiny_xl: Path, tmp_path: Path) -> None:
 def test_the_autoencoder_stays_in_float32(tiny_xl: Path) -> None:
     """The picture encoder computes in float32 beside a UNet in another format: in float16 it would overflow."""
     family = StableDiffusionXL(tiny_xl, CPU, torch.bfloat16, "contiguous")
-    assert {parameter.dtype for parameter in family._codec.model.parameters()} == {torch.float32}
+    assert {parameter.dtype for parameter in family._codec.part.model.parameters()} == {torch.float32}
     assert {parameter.dtype for parameter in family.denoiser.parameters()} == {torch.bfloat16}

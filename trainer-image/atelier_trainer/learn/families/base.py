@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 from torch import Generator, Size, Tensor, device, nn
 
 from atelier_contract.architectures import Architecture
+from atelier_trainer.learn.families.parts import Part
 
 Conditions = Mapping[str, Tensor]
 """What the denoiser is told besides latents and timestep, by name; each [B, …]."""
@@ -35,12 +36,17 @@ class Posterior:
     """[1, C, H, W] float32, not negative."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Encoder:
     """A text encoder with its tokenizer."""
 
     tokenizer: Any
-    model: nn.Module
+    part: Part[nn.Module]
+
+    @property
+    def model(self) -> nn.Module:
+        """The encoder on its device."""
+        return self.part.model
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ class Family(Protocol):
         """Return how many tokens a text has and how many are read."""
 
     def rest(self, live: frozenset[str]) -> None:
-        """Move the picture encoder, and all text encoders but the live ones, out of the device's memory.
+        """Let the picture encoder, and all text encoders but the live ones, leave the device's memory and the host's.
 
         Whatever is used again is there for as long as the call takes.
         """

@@ -9,19 +9,17 @@ In: pixels. Out: posteriors in the denoiser's scale, and pixels again. Knows no 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TypeVar
+from collections.abc import Callable
 
 import torch
 from diffusers import AutoencoderKL
-from torch import Tensor, nn
+from torch import Tensor
 
 from atelier_trainer.learn.families.base import Posterior
+from atelier_trainer.learn.families.parts import Part
 
 log = logging.getLogger(__name__)
 
-ModelT = TypeVar("ModelT", bound=nn.Module)
 TILE = 64
 """Latents on a side of a tile: a picture of 512 px, which every card decodes that trains at all."""
 
@@ -29,16 +27,16 @@ TILE = 64
 class Codec:
     """An autoencoder with the numbers that its config tells."""
 
-    def __init__(self, model: AutoencoderKL, device: torch.device) -> None:
-        """Move a loaded autoencoder to the device and freeze it.
+    def __init__(self, load: Callable[[], AutoencoderKL], device: torch.device) -> None:
+        """Load an autoencoder, which works on a device.
 
         Raises:
             ValueError: its latents are scaled in a way that this release does not know.
         """
-        config = model.config
+        self.part = Part(load, device)
+        config = self.part.model.config
         if config.latents_mean is not None or config.latents_std is not None:
             raise ValueError("vae/config.json scales each channel by itself (latents_mean): another kind of model")
-        self.model = freeze(model).to(device)
         self._device = device
         self.latent_channels = int(config.latent_channels)
         self.pixels_per_latent = 2 ** (len(config.block_out_channels) - 1)
@@ -49,8 +47,8 @@ class Codec:
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Posterior:
         """Return the posterior of pictures [B, 3, H, W] in [-1, 1]: (latents - shift) · scale."""
-        with awake(self.model, self._device):
-            posterior = self.model.encode(pixels.to(self._device)).latent_dist
+        with self.part.awake() as model:
+            posterior = model.encode(pixels.to(self._device)).latent_dist
         return Posterior((posterior.mean - self._shift) * self._scale, posterior.std * self._scale)
 
     @torch.no_grad()
@@ -62,39 +60,11 @@ class Codec:
         because seams would be learned.
         """
         raw = latents.float() / self._scale + self._shift
-        with awake(self.model, self._device):
+        with self.part.awake() as model:
             try:
-                return torch.as_tensor(self.model.decode(raw).sample)
+                return torch.as_tensor(model.decode(raw).sample)
             except torch.OutOfMemoryError:
                 log.warning("memory does not suffice to decode a sample at once: it is decoded in tiles")
-            self.model.tile_latent_min_size = TILE
-            self.model.tile_sample_min_size = TILE * self.pixels_per_latent
-            return torch.as_tensor(self.model.tiled_decode(raw).sample)
-
-
-def freeze(model: ModelT) -> ModelT:
-    """Return a model that neither learns nor drops anything."""
-    model.requires_grad_(requires_grad=False).eval()
-    return model
-
-
-@contextmanager
-def awake(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Have a model on a device inside the block, and afterwards where it was."""
-    home = next(model.parameters()).device
-    if home.type == device.type:  # a process has one device of a kind; `cuda` and `cuda:0` are not equal
-        yield
-        return
-    model.to(device)
-    try:
-        yield
-    finally:
-        model.to(home)
-
-
-def rest_models(*models: nn.Module) -> None:
-    """Move models out of the device's memory, and give the memory back."""
-    for model in models:
-        model.to("cpu")
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+            model.tile_latent_min_size = TILE
+            model.tile_sample_min_size = TILE * self.pixels_per_latent
+            return torch.as_tensor(model.tiled_decode(raw).sample)

@@ -23,12 +23,13 @@ from atelier_contract.architectures import Architecture
 from atelier_contract.tuning import Quantization
 from atelier_trainer.learn.families.base import TEXT, Conditions, Encoder, Pause, Posterior, SamplerSettings
 from atelier_trainer.learn.families.clip import count_tokens
-from atelier_trainer.learn.families.codec import Codec, freeze, rest_models
+from atelier_trainer.learn.families.codec import Codec
 from atelier_trainer.learn.families.loading import (
     DiffusersFolder,
     silence_progress_bars,
     translate_refusals,
 )
+from atelier_trainer.learn.families.parts import freeze, rest_parts
 from atelier_trainer.learn.noising import NoiseSchedule
 
 PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v"}
@@ -68,7 +69,7 @@ class DiscreteDiffusion(ABC):
         opened = DiffusersFolder(folder, quantization)
         with translate_refusals(self.architecture):
             self.encoders = self._load_encoders(opened)
-            self._codec = Codec(opened.load_autoencoder(), device)
+            self._codec = Codec(opened.load_autoencoder, device)
             self._sampler_config: Any = DDPMScheduler.from_config(opened.read_config("scheduler")).config
             self.schedule = read_schedule(self._sampler_config, device)
             self._loading = opened.start_denoiser("unet", UNet2DConditionModel, denoiser_dtype, device)
@@ -104,8 +105,8 @@ class DiscreteDiffusion(ABC):
         return count_tokens(next(iter(self.encoders.values())), text)
 
     def rest(self, live: frozenset[str]) -> None:
-        """Move the VAE, and all text encoders but the live ones, out of the device's memory."""
-        rest_models(self._codec.model, *(encoder.model for name, encoder in self.encoders.items() if name not in live))
+        """Let the VAE, and all text encoders but the live ones, leave memory."""
+        rest_parts(self._codec.part, *(encoder.part for name, encoder in self.encoders.items() if name not in live))
 
     def draw_timestep(self, generator: Generator, latent_shape: Size) -> Tensor:  # noqa: ARG002 - other families shift
         """Draw a timestep, each as likely as the others (Ho et al. 2020, algorithm 1)."""

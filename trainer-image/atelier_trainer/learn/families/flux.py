@@ -16,7 +16,7 @@ device with the first text, so that it does not lie there while pictures are enc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -31,12 +31,13 @@ from atelier_contract.tuning import Quantization
 from atelier_trainer.learn import flow
 from atelier_trainer.learn.families.base import POOLED, TEXT, Conditions, Encoder, Pause, Posterior, SamplerSettings
 from atelier_trainer.learn.families.clip import load_clip, read_pooled
-from atelier_trainer.learn.families.codec import Codec, awake, freeze, rest_models
+from atelier_trainer.learn.families.codec import Codec
 from atelier_trainer.learn.families.loading import (
     DiffusersFolder,
     silence_progress_bars,
     translate_refusals,
 )
+from atelier_trainer.learn.families.parts import Part, freeze, rest_parts
 from atelier_trainer.learn.transfers import move_to
 
 CLIP, T5 = "text_encoder", "text_encoder_2"
@@ -81,17 +82,15 @@ class Flux1:
         opened = DiffusersFolder(folder, quantization)
         with translate_refusals(self.architecture):
             tokenizer = opened.load_tokenizer("tokenizer_2", T5Tokenizer)
-            t5 = freeze(opened.load_encoder(T5, T5EncoderModel, denoiser_dtype))
+            t5 = Part[nn.Module](partial(opened.load_encoder, T5, T5EncoderModel, denoiser_dtype), device)
             self.encoders = {CLIP: load_clip(opened, CLIP, device), T5: Encoder(tokenizer, t5)}
-            self._codec = Codec(opened.load_autoencoder(), device)
+            self._codec = Codec(opened.load_autoencoder, device)
             self.shift = read_shift(FlowMatchEulerDiscreteScheduler.from_config(opened.read_config("scheduler")).config)
             self.is_guided = bool(opened.read_config("transformer").get("guidance_embeds"))
             self._loading = opened.start_denoiser("transformer", FluxTransformer2DModel, denoiser_dtype, device)
         self.text_tokens = DEV_TOKENS if self.is_guided else SCHNELL_TOKENS
         self.latent_channels = self._codec.latent_channels
         self.pixels_per_latent = self._codec.pixels_per_latent
-        self._is_reading = True
-        """Whether T5 stays on the device once it is used; after `rest` it comes for each use."""
         self._positions: dict[tuple[int, int], Tensor] = {}
 
     @cached_property
@@ -110,13 +109,11 @@ class Flux1:
         Padding is read like words, without a mask, as in the published pipeline and in training before it.
         """
         encoder = self.encoders[T5]
-        if self._is_reading:
-            encoder.model.to(self.device)
         tokens = encoder.tokenizer(
             list(texts), padding="max_length", max_length=self.text_tokens, truncation=True, return_tensors="pt"
         )
-        with awake(encoder.model, self.device):
-            states = encoder.model(move_to(self.device, tokens.input_ids))[0]
+        with encoder.part.awake() as model:
+            states = model(move_to(self.device, tokens.input_ids))[0]
         return {TEXT: states, POOLED: read_pooled(self.encoders[CLIP], texts, self.device)}
 
     def count_tokens(self, text: str) -> tuple[int, int]:
@@ -124,9 +121,8 @@ class Flux1:
         return len(self.encoders[T5].tokenizer.tokenize(text)), self.text_tokens - 1
 
     def rest(self, live: frozenset[str]) -> None:
-        """Move the VAE, and all text encoders but the live ones, out of the device's memory."""
-        self._is_reading = False
-        rest_models(self._codec.model, *(encoder.model for name, encoder in self.encoders.items() if name not in live))
+        """Let the VAE, and all text encoders but the live ones, leave memory."""
+        rest_parts(self._codec.part, *(encoder.part for name, encoder in self.encoders.items() if name not in live))
 
     def draw_timestep(self, generator: Generator, latent_shape: Size) -> Tensor:
         """Draw a share of noise, shifted for the picture's size as drawing shifts it."""
