@@ -8,10 +8,10 @@ from atelier_contract.inputs import CollectInput, PublishInput, SelectedCheckpoi
 from atelier_contract.layout import RunLayout
 from atelier_contract.manifests import OutcomeManifest, OwnerManifest
 from atelier_contract.roles import Role
+from atelier_materials.store.checkpoints import first_of_each_step, list_checkpoints
 from atelier_trainer.commands.ending import Ending
 from atelier_trainer.edges.home import Home
 from atelier_trainer.edges.recorder import StoreRecorder
-from atelier_trainer.edges.runs import first_of_each_step, list_checkpoints
 from atelier_trainer.records import Workspace
 from fake_learning import build_checkpoint, build_run
 from learning import build_settings
@@ -35,7 +35,7 @@ def finish(tenant: Tenant, tmp_path: Path, **changes: object) -> RunLayout:
 
 def choose(tenant: Tenant, run: RunLayout, *steps: int) -> list[SelectedCheckpoint]:
     """Return the selection of these steps as status would tell it."""
-    whole = first_of_each_step(list_checkpoints(Home(tenant.store, tenant.layout), run))
+    whole = first_of_each_step(list_checkpoints(tenant.store, run))
     digests = {step: stored.manifest.files[0].sha256 if step else "" for step, stored in whole.items()}
     return [SelectedCheckpoint(step=step, sha256=digests[step][:16]) for step in steps]
 

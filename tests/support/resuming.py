@@ -28,10 +28,10 @@ from atelier_contract.architectures import Architecture
 from atelier_contract.exit_codes import ExitCode
 from atelier_contract.inputs import BaseModelInput, StoreInput, TrainingInput
 from atelier_contract.manifests import OutcomeManifest
+from atelier_materials.store.checkpoints import first_of_each_step, list_checkpoints, list_states
 from atelier_materials.store.documents import find_document
 from atelier_materials.store.volume_store import VolumeStore
 from atelier_trainer.edges.home import Home
-from atelier_trainer.edges.runs import first_of_each_step, list_checkpoints, list_states
 from learning import build_settings
 from trainer_nursery import COUNT, HELD, LET_GO, PHASE, PHASES, WATCHED_BYTES
 from trainer_pod import CLUSTER_UID, IDENTITY, NAMESPACE, NAMESPACE_UID, UPLOAD, Tenant, put_teapots
@@ -276,8 +276,8 @@ class Trial:
         home = self._home
         run = home.layout.run(self.asked.job, IDENTITY)
         assert find_document(home.store, run.outcome, OutcomeManifest) is not None
-        assert not list_states(home, run)
-        whole = first_of_each_step(list_checkpoints(home, run))
+        assert not list_states(home.store, run)
+        whole = first_of_each_step(list_checkpoints(home.store, run))
         return {step: ",".join(f.sha256 for f in found.manifest.files) for step, found in sorted(whole.items())}
 
     def is_exact(self) -> bool:

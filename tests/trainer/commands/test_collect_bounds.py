@@ -11,8 +11,8 @@ from atelier_contract.manifests import (
     CheckpointManifest,
     SampleFile,
 )
+from atelier_materials.store.checkpoints import Stored
 from atelier_trainer.commands.collect import is_doomed, plan_deletion
-from atelier_trainer.edges.runs import Stored
 from trainer_pod import IDENTITY
 
 NAMES = st.text(st.sampled_from("ab0./_-"), min_size=1, max_size=12)

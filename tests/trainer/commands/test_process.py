@@ -17,8 +17,8 @@ from atelier_contract.exit_codes import ExitCode
 from atelier_contract.progress import ProgressReport
 from atelier_contract.reasons import Reason
 from atelier_contract.roles import Role
+from atelier_materials.store.checkpoints import list_checkpoints, list_states
 from atelier_trainer.edges.home import Home
-from atelier_trainer.edges.runs import list_checkpoints, list_states
 from learning import build_settings
 from trainer_pod import IDENTITY, UPLOAD, Tenant, put_teapots
 
@@ -58,7 +58,7 @@ def test_sigterm_saves_the_state_and_the_next_pod_goes_on(volume_tenant: Tenant)
     assert words.reason == Reason.INTERRUPTED
     assert words.train is not None
     home, run = Home(volume_tenant.store, volume_tenant.layout), volume_tenant.layout.run("teapot", IDENTITY)
-    assert [state.manifest.step for state in list_states(home, run)] == [words.train.to_step]
+    assert [state.manifest.step for state in list_states(home.store, run)] == [words.train.to_step]
     assert [row[0] for row in words.rows] == [0]
 
     second = volume_tenant.pod()
@@ -69,7 +69,7 @@ def test_sigterm_saves_the_state_and_the_next_pod_goes_on(volume_tenant: Tenant)
     ended = second.last_words.train
     assert ended is not None
     assert (ended.from_step, ended.complete, ended.stopped_early) == (words.train.to_step, True, True)
-    assert list_checkpoints(home, run)[-1].manifest.step == ended.to_step
+    assert list_checkpoints(home.store, run)[-1].manifest.step == ended.to_step
 
 
 def test_no_input(tmp_path: Path) -> None:

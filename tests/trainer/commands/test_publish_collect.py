@@ -20,10 +20,10 @@ from atelier_contract.publishing import InvokeAiSpec, PublishSpec
 from atelier_contract.reasons import Reason
 from atelier_contract.roles import Role
 from atelier_contract.termination import PublishedRow, PublishResult, TerminationReport
+from atelier_materials.store.checkpoints import first_of_each_step, list_checkpoints
 from atelier_materials.store.documents import read_document
 from atelier_materials.store.protocol import Store
 from atelier_trainer.edges.home import Home
-from atelier_trainer.edges.runs import first_of_each_step, list_checkpoints
 from finalizing_pod import choose, collect, finish, publish, published_keys
 from trainer_pod import Tenant
 
@@ -65,7 +65,7 @@ class TestPublish:
     def test_another_file_there_is_an_error(self, tenant: Tenant, run: RunLayout) -> None:
         """A published name that holds other bytes is refused, and they stay."""
         selection = choose(tenant, run, 4)
-        sha256 = list_checkpoints(Home(tenant.store, tenant.layout), run)[2].manifest.files[0].sha256
+        sha256 = list_checkpoints(tenant.store, run)[2].manifest.files[0].sha256
         key = run.model("tkxw-teapot", 4, sha256, ".safetensors")
         tenant.store.write(key, b"someone else's")
         ending = publish(tenant, selection)
@@ -85,7 +85,7 @@ class TestPublish:
 
     def test_damaged_checkpoint_is_not_published(self, tenant: Tenant, run: RunLayout) -> None:
         """Weights that are no longer those recorded reach no tool."""
-        stored = first_of_each_step(list_checkpoints(Home(tenant.store, tenant.layout), run))[4]
+        stored = first_of_each_step(list_checkpoints(tenant.store, run))[4]
         key = stored.key(stored.manifest.files[0].name)
         tenant.store.delete([key])
         tenant.store.write(key, b"weights of step X")
@@ -155,13 +155,13 @@ class TestCollect:
         """Copies of a deleted step that other attempts made go too; kept steps keep theirs."""
         home = Home(tenant.store, tenant.layout)
         for step in (2, 4):
-            stored = first_of_each_step(list_checkpoints(home, run))[step]
+            stored = first_of_each_step(list_checkpoints(home.store, run))[step]
             for name in ("checkpoint.json", *(f.name for f in [*stored.manifest.files, *stored.manifest.samples])):
                 tenant.store.copy(stored.key(name), run.checkpoint("other", step, *name.split("/")))
         kept, deleted = choose(tenant, run, 4), choose(tenant, run, 2)
         publish(tenant, kept)
         collect(tenant, kept, deleted)
-        assert [stored.manifest.step for stored in list_checkpoints(home, run)].count(4) == 2
+        assert [stored.manifest.step for stored in list_checkpoints(home.store, run)].count(4) == 2
         assert not [key for key in tenant.listing() if "step-000002/" in key]
 
     def test_again_tells_the_same(self, tenant: Tenant, run: RunLayout) -> None:
@@ -187,7 +187,7 @@ class TestCollect:
         kept, deleted = choose(tenant, run, 4), choose(tenant, run, 0, 2, 6)
         publish(tenant, kept)
         home = Home(tenant.store, tenant.layout)
-        whole = {stored.folder: stored.manifest for stored in list_checkpoints(home, run)}
+        whole = {stored.folder: stored.manifest for stored in list_checkpoints(home.store, run)}
         kind = type(tenant.store)
         delete = kind.delete
 
@@ -199,12 +199,12 @@ class TestCollect:
         assert collect(tenant, kept, deleted).exit_code == ExitCode.BUG
         monkeypatch.undo()
         seen = tenant.listing()
-        for stored in list_checkpoints(home, run):
+        for stored in list_checkpoints(home.store, run):
             entries = [*whole[stored.folder].files, *whole[stored.folder].samples]
             assert all(stored.key(entry.name) in seen for entry in entries), "a torn checkpoint looks whole"
         ending = collect(tenant, kept, deleted)
         assert ending.exit_code == ExitCode.DONE, ending.report.message
-        assert [stored.manifest.step for stored in list_checkpoints(home, run)] == [4]
+        assert [stored.manifest.step for stored in list_checkpoints(home.store, run)] == [4]
         assert not [key for key in tenant.listing() if "/checkpoints/" in key and "step-000004/" not in key]
 
     @pytest.mark.parametrize(
@@ -242,12 +242,12 @@ class TestCollect:
         assert collect(tenant, [chosen[4]], [chosen[step] for step in (0, 2, 6)]).exit_code == ExitCode.BUG
         monkeypatch.undo()
         home = Home(tenant.store, tenant.layout)
-        left = [stored.manifest.step for stored in list_checkpoints(home, run)]
+        left = [stored.manifest.step for stored in list_checkpoints(home.store, run)]
         selection, doomed = [chosen[step] for step in kept], [chosen[s] for s in left if s not in kept]
         publish(tenant, selection)
         first = collect(tenant, selection, doomed)
         assert first.exit_code == ExitCode.DONE, first.report.message
-        assert [stored.manifest.step for stored in list_checkpoints(home, run)] == kept
+        assert [stored.manifest.step for stored in list_checkpoints(home.store, run)] == kept
         assert {key.split("/checkpoints/")[1][:11] for key in tenant.listing() if "/checkpoints/" in key} == {
             f"step-{step:06d}" for step in kept
         }

@@ -16,12 +16,12 @@ from atelier_contract.layout import RunLayout
 from atelier_contract.manifests import OutcomeManifest, RunManifest
 from atelier_contract.reasons import Reason
 from atelier_contract.roles import Role
+from atelier_materials.store.checkpoints import list_checkpoints, list_states
 from atelier_materials.store.documents import find_document, read_document
 from atelier_materials.store.patience import Patience
 from atelier_playground.s3 import FlakyProxy, S3Server
 from atelier_trainer.edges.control import PodControl
 from atelier_trainer.edges.home import Home
-from atelier_trainer.edges.runs import list_checkpoints, list_states
 from atelier_trainer.errors import Diverged, OutOfMemory
 from atelier_trainer.records import Clock, Control, Recorder, Reporter, Workspace
 from fake_learning import FakeOutcome, build_checkpoint, build_run, build_state, learn
@@ -37,8 +37,8 @@ def home_of(tenant: Tenant) -> Home:
 def list_steps(tenant: Tenant) -> tuple[list[int], list[int]]:
     """Return the steps of whole checkpoints and of whole states."""
     home, run = home_of(tenant), tenant.layout.run("teapot", IDENTITY)
-    checkpoints = [stored.manifest.step for stored in list_checkpoints(home, run)]
-    return sorted(checkpoints), [stored.manifest.step for stored in list_states(home, run)]
+    checkpoints = [stored.manifest.step for stored in list_checkpoints(home.store, run)]
+    return sorted(checkpoints), [stored.manifest.step for stored in list_states(home.store, run)]
 
 
 def test_learning_gets_what_was_inspected(
@@ -239,7 +239,7 @@ def test_torn_checkpoint_is_invisible(
     volume_tenant.store.write(run.checkpoint("gone", 2, "concept-model.safetensors"), b"half")
     ending = volume_tenant.pod().run(Role.TRAIN, asked)
     assert [row[0] for row in ending.report.rows] == [0, 2, 4]
-    assert all("/gone/" not in stored.folder for stored in list_checkpoints(home_of(volume_tenant), run))
+    assert all("/gone/" not in stored.folder for stored in list_checkpoints(volume_tenant.store, run))
 
 
 def test_first_whole_manifest_wins(

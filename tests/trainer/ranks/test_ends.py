@@ -20,8 +20,8 @@ from atelier_contract.exit_codes import ExitCode
 from atelier_contract.inputs import TrainingInput
 from atelier_contract.reasons import Reason
 from atelier_contract.termination import TrainResult
+from atelier_materials.store.checkpoints import list_checkpoints, list_states
 from atelier_trainer.edges.home import Home
-from atelier_trainer.edges.runs import list_checkpoints, list_states
 from forked_pods import PATIENCE_SECONDS, Nursery, run_pod
 from learning import build_settings
 from trainer_pod import IDENTITY, UPLOAD, Tenant, TrainerPod, put_teapots
@@ -103,11 +103,13 @@ class Team:
 
     def checkpoints(self) -> list[int]:
         """Steps of the whole checkpoints in the store."""
-        return [one.manifest.step for one in list_checkpoints(self.home, self.tenant.layout.run("teapot", IDENTITY))]
+        return [
+            one.manifest.step for one in list_checkpoints(self.home.store, self.tenant.layout.run("teapot", IDENTITY))
+        ]
 
     def states(self) -> list[int]:
         """Steps of the whole states in the store."""
-        return [one.manifest.step for one in list_states(self.home, self.tenant.layout.run("teapot", IDENTITY))]
+        return [one.manifest.step for one in list_states(self.home.store, self.tenant.layout.run("teapot", IDENTITY))]
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ from atelier_contract.inputs import StartFromInput, TrainingInput
 from atelier_contract.manifests import RunManifest
 from atelier_contract.settings import Settings
 from atelier_materials.errors import InvalidInput
+from atelier_materials.store.checkpoints import first_of_each_step, list_checkpoints
 from atelier_trainer.edges.home import Home
-from atelier_trainer.edges.runs import EarlierRun, first_of_each_step, list_checkpoints, list_runs
+from atelier_trainer.edges.runs import EarlierRun, list_runs
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def find_start(home: Home, asked: TrainingInput, start: StartFromInput, begun: R
             this run's weights cannot have, or is not the one begun with.
     """
     for run in list_runs(home, start.job):
-        for checkpoint in first_of_each_step(list_checkpoints(home, run.layout)).values():
+        for checkpoint in first_of_each_step(list_checkpoints(home.store, run.layout)).values():
             if checkpoint.folder.endswith(f"/{start.checkpoint}") and checkpoint.manifest.files:
                 made = (run.manifest.type, run.manifest.architecture)
                 if made != (asked.type, asked.base_model.architecture):

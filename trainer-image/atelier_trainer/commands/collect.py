@@ -18,12 +18,12 @@ from atelier_contract.reasons import Reason
 from atelier_contract.roles import Role
 from atelier_contract.termination import CollectResult, TerminationReport
 from atelier_materials.errors import InvalidInput, ObjectMissing
+from atelier_materials.store.checkpoints import StoredCheckpoint, list_checkpoints
 from atelier_materials.store.documents import find_document, read_document, write_document
 from atelier_materials.store.patience import Patience
 from atelier_trainer.commands.ending import Ending, end_well
 from atelier_trainer.commands.publish import WEIGHTS_SUFFIX, find_selected, name_published
 from atelier_trainer.edges.home import Home, open_home
-from atelier_trainer.edges.runs import StoredCheckpoint, list_checkpoints
 from atelier_trainer.settings import TrainerSettings
 
 
@@ -50,7 +50,7 @@ def _collect_unselected(home: Home, run: RunLayout, asked: CollectInput) -> Coll
         _refuse_another_list(set(before.deleted_steps), kept, doomed)
         home.store.delete([run.collecting])
         return CollectResult(steps=before.deleted_steps, reclaimed_bytes=before.reclaimed_bytes)
-    whole = list_checkpoints(home, run)
+    whole = list_checkpoints(home.store, run)
     published = _verify_published(home, run, asked.kept, whole, asked.job)
     plan = find_document(home.store, run.collecting, CollectPlan)
     gone: set[int] = set()
@@ -111,7 +111,7 @@ def _collect_run(home: Home, run: RunLayout) -> CollectResult:
     """Delete everything below the run's prefix: run.json and outcome.json first, so that half a run is no run."""
     objects = [entry for entry in home.store.list(run.key()) if run.owns(entry.key)]
     objects.sort(key=lambda entry: (entry.key != run.manifest, entry.key != run.outcome))
-    steps = sorted({checkpoint.manifest.step for checkpoint in list_checkpoints(home, run)})
+    steps = sorted({checkpoint.manifest.step for checkpoint in list_checkpoints(home.store, run)})
     home.store.delete(entry.key for entry in objects)
     return CollectResult(steps=steps, reclaimed_bytes=sum(entry.bytes for entry in objects))
 

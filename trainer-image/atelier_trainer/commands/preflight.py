@@ -13,6 +13,7 @@ from atelier_contract.roles import Role
 from atelier_contract.termination import SHORT_DIGEST, CompactRow, PreflightResult, TerminationReport, compact_row
 from atelier_materials.dataset.sources import Folder, UploadedDataset
 from atelier_materials.errors import DatasetChanged, DatasetUnusable, ObjectMissing
+from atelier_materials.store.checkpoints import first_of_each_step, list_checkpoints, list_states
 from atelier_materials.store.documents import read_document
 from atelier_materials.store.parallel import map_at_once
 from atelier_materials.store.patience import Patience
@@ -26,7 +27,7 @@ from atelier_trainer.commands.refusals import check_settings
 from atelier_trainer.edges.base_model import check_base_model, digest_base_model
 from atelier_trainer.edges.base_model_facts import BaseModelFacts
 from atelier_trainer.edges.home import Home, open_home
-from atelier_trainer.edges.runs import EarlierRun, first_of_each_step, list_checkpoints, list_states, to_row
+from atelier_trainer.edges.runs import EarlierRun, to_row
 from atelier_trainer.edges.sources import open_base_model, open_dataset
 from atelier_trainer.errors import BaseModelUnusable, OutOfMemory
 from atelier_trainer.settings import TrainerSettings
@@ -53,7 +54,7 @@ def preflight(settings: TrainerSettings, asked: TrainingInput, patience: Patienc
     _check_pictures(settings, home, asked, revision, patience)
     if prior := ask_for_prior(asked):
         _check_pictures(settings, home, prior, read_revision(home, prior), patience)
-    if asked.start_from is not None and not (found and list_states(home, found.layout)):
+    if asked.start_from is not None and not (found and list_states(home.store, found.layout)):
         find_start(home, asked, asked.start_from, found.manifest if found else None)
     if asked.settings.validation.image_encoder is not None:
         find_image_encoder(home, asked.settings.validation.image_encoder)
@@ -195,5 +196,5 @@ def _adopt(home: Home, found: EarlierRun) -> Ending:
 
 
 def _list_rows(home: Home, found: EarlierRun) -> list[CompactRow]:
-    whole = first_of_each_step(list_checkpoints(home, found.layout))
+    whole = first_of_each_step(list_checkpoints(home.store, found.layout))
     return [compact_row(to_row(checkpoint.manifest)) for checkpoint in whole.values()]

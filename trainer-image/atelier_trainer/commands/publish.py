@@ -22,11 +22,11 @@ from atelier_contract.reasons import Reason
 from atelier_contract.roles import Role
 from atelier_contract.termination import PublishedRow, PublishResult, TerminationReport
 from atelier_materials.errors import InvalidInput, ObjectMissing
+from atelier_materials.store.checkpoints import StoredCheckpoint, list_checkpoints
 from atelier_materials.store.documents import read_document
 from atelier_materials.store.patience import Patience
 from atelier_trainer.commands.ending import Ending, end_well
 from atelier_trainer.edges.home import Home, open_home
-from atelier_trainer.edges.runs import StoredCheckpoint, list_checkpoints
 from atelier_trainer.settings import TrainerSettings
 
 WEIGHTS_SUFFIX, SIDECAR_SUFFIX, PREVIEW_SUFFIX = ".safetensors", ".json", ".png"
@@ -116,7 +116,7 @@ def publish(settings: TrainerSettings, asked: PublishInput, patience: Patience) 
     home = open_home(settings, asked.store, patience)
     run = home.layout.run(asked.job, asked.run_identity)
     publication = Publication(home, run, read_document(home.store, run.manifest, RunManifest), asked.slug)
-    whole = list_checkpoints(home, run)
+    whole = list_checkpoints(home.store, run)
     rows = [publication.publish(find_selected(whole, chosen, asked.job)) for chosen in asked.selection]
     wants_install = asked.publish is not None and asked.publish.invoke_ai is not None
     report = TerminationReport(

@@ -17,6 +17,7 @@ from atelier_contract.reasons import Reason
 from atelier_contract.roles import Role
 from atelier_contract.termination import TerminationReport, TrainResult, compact_row
 from atelier_materials.errors import AtelierError
+from atelier_materials.store.checkpoints import first_of_each_step, list_checkpoints
 from atelier_materials.store.documents import find_document
 from atelier_materials.store.patience import Patience
 from atelier_trainer.commands.attempt import Attempt
@@ -28,7 +29,7 @@ from atelier_trainer.edges.control import PodControl
 from atelier_trainer.edges.home import open_home
 from atelier_trainer.edges.progress_server import serve_progress
 from atelier_trainer.edges.reporter import LiveReporter
-from atelier_trainer.edges.runs import first_of_each_step, list_checkpoints, to_row
+from atelier_trainer.edges.runs import to_row
 from atelier_trainer.records import Clock
 from atelier_trainer.settings import TrainerSettings
 
@@ -48,7 +49,7 @@ def train(settings: TrainerSettings, asked: TrainingInput, patience: Patience, c
             stack.enter_context(serve_progress(settings.pod_ip, reporter.current))
         home = open_home(settings, asked.store, patience)
         run = home.layout.run(asked.job, asked.run_identity)
-        for checkpoint in first_of_each_step(list_checkpoints(home, run)).values():
+        for checkpoint in first_of_each_step(list_checkpoints(home.store, run)).values():
             reporter.add_checkpoint(to_row(checkpoint.manifest))
         before = find_document(home.store, run.outcome, OutcomeManifest)
         # Without run.json the outcome is a leftover of a run whose deletion was cut short.

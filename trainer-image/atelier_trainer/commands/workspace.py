@@ -14,6 +14,7 @@ from atelier_contract.inputs import TrainingInput
 from atelier_contract.layout import RunLayout
 from atelier_contract.manifests import DatasetItem, ExecutionManifest, RunManifest
 from atelier_materials.errors import ObjectMissing
+from atelier_materials.store.checkpoints import StoredCheckpoint, first_of_each_step, list_checkpoints, list_states
 from atelier_materials.store.documents import find_document
 from atelier_materials.store.parallel import map_at_once
 from atelier_materials.store.patience import Patience
@@ -26,7 +27,6 @@ from atelier_trainer.commands.prior import ask_for_prior
 from atelier_trainer.edges.base_model import check_base_model, digest_base_model
 from atelier_trainer.edges.base_model_facts import BaseModelFacts
 from atelier_trainer.edges.home import Home
-from atelier_trainer.edges.runs import StoredCheckpoint, first_of_each_step, list_checkpoints, list_states
 from atelier_trainer.edges.sources import open_base_model, open_dataset
 from atelier_trainer.errors import PodTerminated
 from atelier_trainer.records import LocalCheckpoint, LocalState, Picture, Workspace
@@ -53,7 +53,7 @@ class Fetcher:
         """
         store = self.home.store
         manifest = find_document(store, run.manifest, RunManifest)
-        checkpoints = first_of_each_step(list_checkpoints(self.home, run)).values()
+        checkpoints = first_of_each_step(list_checkpoints(self.home.store, run)).values()
         base_model, digests, facts = self._fetch_base_model(manifest)
         state = self._fetch_state(run)
         # A state holds the weights: what the run started from may have been collected since.
@@ -143,7 +143,7 @@ class Fetcher:
 
     def _fetch_state(self, run: RunLayout) -> LocalState | None:
         """Return the newest whole state whose bytes are the recorded ones."""
-        for stored in reversed(list_states(self.home, run)):
+        for stored in reversed(list_states(self.home.store, run)):
             folder = self._folder(f"state-{stored.manifest.step}")
             fetched = {}
             for file in stored.manifest.files:

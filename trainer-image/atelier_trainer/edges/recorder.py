@@ -26,15 +26,10 @@ from atelier_contract.manifests import (
 )
 from atelier_contract.progress import CheckpointRow
 from atelier_materials.errors import ObjectMissing
+from atelier_materials.store.checkpoints import CHECKPOINT_MANIFEST, STATE_MANIFEST, StoredState, list_states
 from atelier_materials.store.documents import write_document
 from atelier_trainer.edges.home import Home
-from atelier_trainer.edges.runs import (
-    CHECKPOINT_MANIFEST,
-    STATE_MANIFEST,
-    StoredState,
-    list_states,
-    to_row,
-)
+from atelier_trainer.edges.runs import to_row
 
 KEPT_STATES = 2
 WAITING_AT_MOST = 3
@@ -91,7 +86,7 @@ class StoreRecorder:
         def store() -> None:
             self._store(folder, manifest.files, lambda *parts: self._run.state(self._attempt, manifest.step, *parts))
             write_document(self._home.store, self._run.state(self._attempt, manifest.step, STATE_MANIFEST), manifest)
-            delete_states(self._home, self._run, list_states(self._home, self._run)[:-KEPT_STATES])
+            delete_states(self._home, self._run, list_states(self._home.store, self._run)[:-KEPT_STATES])
 
         self._give(store)
 
@@ -104,7 +99,7 @@ class StoreRecorder:
         """Write outcome.json, after everything else is whole; states are of no use then and go."""
         self.flush()
         write_document(self._home.store, self._run.outcome, outcome)
-        delete_states(self._home, self._run, list_states(self._home, self._run))
+        delete_states(self._home, self._run, list_states(self._home.store, self._run))
 
     def _store(self, folder: Path, entries: list[FileEntry], key_of: Callable[..., str]) -> None:
         for entry in entries:
