@@ -17,9 +17,9 @@ from typing import ClassVar
 
 from atelier_contract.reasons import DatasetState, Finding, Reason, State
 
-TROUBLESHOOTING = "docs/troubleshooting"
-PAGES = ((Reason, "reasons.md"), (State, "jobs.md"), (DatasetState, "datasets.md"), (Finding, "findings.md"))
-"""The pages with one heading for each word that people meet, by the words' enumeration."""
+TROUBLESHOOTING = "docs/troubleshooting.md"
+"""The page with one heading for each word that people meet; a test of the pages compares the two."""
+WORDS = frozenset(word.value for words in (Reason, State, DatasetState, Finding) for word in words)
 
 
 class Exit(IntEnum):
@@ -58,29 +58,30 @@ class BadRequest(StudioError):
     """What was asked makes no sense for the object as it is."""
 
     exit_code = Exit.BAD_REQUEST
+    page = "docs/commands.md#it-cannot-be-done-now"
 
 
 class ClusterRefused(StudioError):
     """The cluster refused or did not answer."""
 
     exit_code = Exit.REFUSED
+    page = "docs/commands.md#the-cluster"
 
 
 class NotFound(ClusterRefused):
     """There is no object of that name."""
 
     exit_code = Exit.BAD_REQUEST
+    page = "docs/commands.md#no-such-object"
 
 
 class AlreadyExists(ClusterRefused):
     """The name is taken by another object."""
 
     exit_code = Exit.BAD_REQUEST
+    page = "docs/commands.md#the-name-is-taken"
 
 
 def find_page(word: str) -> str:
-    """Return where the troubleshooting pages explain a reason or state; empty for a word that they do not know."""
-    for words, page in PAGES:
-        if word in set(words):
-            return f"{TROUBLESHOOTING}/{page}#{word.lower()}"
-    return ""
+    """Return where the troubleshooting page explains a reason or state; empty for a word that it does not know."""
+    return f"{TROUBLESHOOTING}#{word.lower()}" if word in WORDS else ""
