@@ -84,11 +84,18 @@ class Anatomy:
     frames: int = 1
     is_progressive: bool = False
     """JPEG: all coefficients are held at once."""
-    pixels: tuple[int, int] = (0, 0)
+    scans: int = 1
+    """JPEG: how often the decoder passes over the picture."""
+    body: tuple[int, int] = (0, 0)
     """Where the compressed pixels begin and end; what lies outside is said about the picture, or has nothing to do with
     it."""
     end: int = 0
     """Where the picture ends and something else may begin."""
+
+    @property
+    def pixels(self) -> int:
+        """How many there are; 0 where only the decoder can tell."""
+        return self.width_px * self.height_px
 
 
 def recognise(head: bytes) -> Kind:
@@ -133,22 +140,22 @@ def read_anatomy(data: Bytes) -> Anatomy:
 def _read_png(data: Bytes) -> Anatomy:
     """Walk the chunks: length, name, contents, check (PNG, third edition, section 5.3)."""
     width, height = struct.unpack_from(">II", data, 16)
-    at, frames, others, pixels = len(PNG_MAGIC), 1, 0, (len(data), 0)
+    at, frames, others, body = len(PNG_MAGIC), 1, 0, (len(data), 0)
     for _ in range(MAX_CHUNKS):
         if at + 12 > len(data):  # cut off: the decoder will say so
-            return Anatomy(Kind.PNG, width, height, frames, pixels=pixels, end=len(data))
+            return Anatomy(Kind.PNG, width, height, frames, body=body, end=len(data))
         length, name = struct.unpack_from(">I4s", data, at)
         if name == b"acTL":
             (frames,) = struct.unpack_from(">I", data, at + 8)
             if frames > MAX_FRAMES:
                 raise PictureRefused(Finding.TOO_MANY_FRAMES)
         if name == b"IDAT":
-            pixels = (min(pixels[0], at), at + 12 + length)
+            body = (min(body[0], at), at + 12 + length)
         else:
             others += 1
         at += 12 + length
         if name == b"IEND":
-            return Anatomy(Kind.PNG, width, height, frames, pixels=pixels, end=at)
+            return Anatomy(Kind.PNG, width, height, frames, body=body, end=at)
         if others > MAX_SEGMENTS:
             break
     raise PictureRefused(Finding.TOO_MANY_FRAMES if frames > 1 else Finding.PICTURE_BOMB)
@@ -173,15 +180,15 @@ def _read_jpeg(data: Bytes) -> Anatomy:
         raise PictureRefused(Finding.PICTURE_BOMB)
     found = data.find(b"\xff\xd9", at)
     end = len(data) if found < 0 else found + 2
-    _count_scans(data, at, end)
-    return Anatomy(Kind.JPEG, width, height, is_progressive=progressive, pixels=(at, end), end=end)
+    scans = _count_scans(data, at, end)
+    return Anatomy(Kind.JPEG, width, height, is_progressive=progressive, scans=scans, body=(at, end), end=end)
 
 
-def _count_scans(data: Bytes, start: int, end: int) -> None:
-    for _ in range(MAX_SCANS):
+def _count_scans(data: Bytes, start: int, end: int) -> int:
+    for scans in range(1, MAX_SCANS + 1):
         start = data.find(START_OF_SCAN, start, end) + 1
         if start == 0:
-            return
+            return scans
     raise PictureRefused(Finding.PICTURE_BOMB)
 
 
@@ -189,7 +196,7 @@ def _read_webp(data: Bytes) -> Anatomy:
     """Walk the chunks of the RIFF container (RFC 9649, section 2.7)."""
     (size,) = struct.unpack_from("<I", data, 4)
     end = min(len(data), size + 8)
-    at, frames, others, width, height, pixels = 12, 0, 0, 0, 0, (end, 0)
+    at, frames, others, width, height, body = 12, 0, 0, 0, 0, (end, 0)
     while at + 8 <= end:
         name, length = struct.unpack_from("<4sI", data, at)
         if name == b"VP8X":
@@ -200,7 +207,7 @@ def _read_webp(data: Bytes) -> Anatomy:
             (packed,) = struct.unpack_from("<I", data, at + 9)
             width, height = (packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1
         if name in {b"VP8 ", b"VP8L", b"ALPH", b"ANMF"}:
-            pixels = (min(pixels[0], at), min(end, at + 8 + length))
+            body = (min(body[0], at), min(end, at + 8 + length))
         frames += name == b"ANMF"
         others += name != b"ANMF"
         if frames > MAX_FRAMES:
@@ -208,24 +215,24 @@ def _read_webp(data: Bytes) -> Anatomy:
         if others > MAX_SEGMENTS:
             raise PictureRefused(Finding.PICTURE_BOMB)
         at += 8 + length + length % 2
-    return Anatomy(Kind.WEBP, width, height, max(frames, 1), pixels=pixels, end=end)
+    return Anatomy(Kind.WEBP, width, height, max(frames, 1), body=body, end=end)
 
 
 def _read_boxes(data: Bytes, kind: Kind) -> Anatomy:
     """Walk the outermost boxes of AVIF and HEIC (ISO/IEC 14496-12, section 4.2)."""
-    at, pixels = 0, (len(data), 0)
+    at, body = 0, (len(data), 0)
     for _ in range(MAX_SEGMENTS):
         if at + 8 > len(data):
-            return Anatomy(kind, pixels=pixels, end=len(data))
+            return Anatomy(kind, body=body, end=len(data))
         length, name = struct.unpack_from(">I4s", data, at)
         if length == 1:
             (length,) = struct.unpack_from(">Q", data, at + 8)
         if length == 0:
             length = len(data) - at
         if length < 8 or not name.isascii() or not name.decode("ascii").isprintable():
-            return Anatomy(kind, pixels=pixels, end=at)
+            return Anatomy(kind, body=body, end=at)
         if name == b"mdat":
-            pixels = (min(pixels[0], at), at + length)
+            body = (min(body[0], at), at + length)
         at += length
     raise PictureRefused(Finding.PICTURE_BOMB)
 
@@ -236,7 +243,7 @@ def _holds_payload(data: Bytes, anatomy: Anatomy) -> bool:
     Looked at is what lies before and behind the pixels, and the end: whoever reads web pages, scripts or archives out
     of a foreign file looks there.
     """
-    begin, end = anatomy.pixels
+    begin, end = anatomy.body
     windows = (
         data[: min(begin, WINDOW_BYTES)],
         data[end : end + WINDOW_BYTES],

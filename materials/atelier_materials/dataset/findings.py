@@ -24,7 +24,7 @@ ADVICE: dict[Finding, tuple[Severity, str]] = {
     Finding.UNREADABLE_PICTURE: ("Error", "Left out: it cannot be decoded. Export it again, or remove it."),
     Finding.PICTURE_TOO_LARGE: (
         "Error",
-        "Left out: over 100 megapixels (WebP, AVIF: 32, HEIC: 50), or a file over 512 MiB (those: 64). Scale it down.",
+        "Left out: over 110 megapixels (PNG 80, HEIC 50, AVIF 32, WebP 20) or 512 MiB (the last three 32). Scale it down.",
     ),
     Finding.FORMAT_NOT_ALLOWED: (
         "Error",
@@ -105,7 +105,7 @@ ADVICE: dict[Finding, tuple[Severity, str]] = {
     ),
     Finding.CAPTION_SHARED: (
         "Warning",
-        "Two pictures of one name and different suffixes share its caption and mask. Rename one, with a caption of its own.",
+        "Pictures whose names differ in their suffix alone share one caption and mask. Rename one, with its own.",
     ),
     Finding.TRIGGER_MISSPELT: (
         "Warning",

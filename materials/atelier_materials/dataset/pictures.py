@@ -19,43 +19,55 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from PIL import Image, features
 
 from atelier_contract.reasons import Finding
-from atelier_materials.dataset.anatomy import HEAD_BYTES, Anatomy, Kind, PictureRefused, read_anatomy, recognise
+from atelier_materials.dataset.anatomy import (
+    HEAD_BYTES,
+    MAX_FRAMES,
+    Anatomy,
+    Kind,
+    PictureRefused,
+    read_anatomy,
+    recognise,
+)
 from atelier_materials.dataset.colours import DEEP_GREY, SIDEWAYS, find_conversion, read_orientation, turn_upright
 
 __all__ = ["PictureFacts", "PictureRefused", "look_at_picture", "open_picture"]
 
 MAX_PIXELS = {
-    Kind.PNG: 100_000_000,
-    Kind.JPEG: 100_000_000,
-    Kind.WEBP: 32_000_000,
+    Kind.PNG: 80_000_000,
+    Kind.JPEG: 110_000_000,
+    Kind.WEBP: 20_000_000,
     Kind.AVIF: 32_000_000,
     Kind.HEIF: 50_000_000,
 }
-"""What 400 MB hold: 4 bytes a pixel of a PNG, a trifle of a JPEG, up to 12 where a decoder keeps copies (DECISIONS has
-the figures). Cameras end at 100 megapixels, telephones at 50."""
+"""What can be decoded within 350 MiB, but for a JPEG, of which cameras make 102 megapixels; telephones end at 50."""
+DECODED_BYTES = {Kind.PNG: 4, Kind.JPEG: 1, Kind.WEBP: 16, Kind.AVIF: 11, Kind.HEIF: 7}
+"""For each pixel while it is decoded, measured at the limits above (DECISIONS)."""
 MAX_PROGRESSIVE_PIXELS = 60_000_000
 """A progressive JPEG holds two bytes for each of three coefficients a pixel while it is decoded."""
+MAX_SCANNED_PIXELS = 2_500_000_000
+"""Pixels times scans of a progressive JPEG: each scan passes over all, in a second for every 1,200 million."""
 MAX_FILE_BYTES = 512 << 20
 """A 100-megapixel picture without any compression is smaller than this."""
-MAX_WHOLE_FILE_BYTES = 64 << 20
+MAX_WHOLE_FILE_BYTES = 32 << 20
 """Of formats whose decoders hold the file itself in memory."""
 MAX_READ_BYTES = 16 << 20
 """Larger files are mapped: searching a mapping is five times slower, and few pictures are so large."""
-LARGE_PIXELS = 20_000_000
-"""Of these, one is decoded at a time: memory is for one of the largest, not for as many as there are threads."""
+LARGE_BYTES = 100 << 20
+"""Of decoding: above, one picture at a time. Memory is for one of the largest, not for as many as there are threads."""
 MIN_SIDE_PX = 64
 """The smallest `tuning.resolution`: a smaller picture would be enlarged for any training."""
 THUMBNAIL_PX = 96
 THUMBNAIL_QUALITY = 80
 ALLOWED = "PNG, JPEG, WebP, AVIF or HEIC"
 
-Image.MAX_IMAGE_PIXELS = MAX_PIXELS[Kind.PNG]
-_LARGE = threading.Lock()
+Image.MAX_IMAGE_PIXELS = max(MAX_PIXELS.values())
+_LARGE = threading.RLock()
 
 
 class _Quiet:
@@ -115,7 +127,7 @@ def look_at_picture(path: Path) -> PictureFacts:
     """
     anatomy = _examine(path)
     try:
-        with _QUIET, _open_as(path, anatomy.kind) as picture:
+        with _QUIET, _alone_if_large(anatomy.kind, anatomy.pixels), _open_as(path, anatomy.kind) as picture:
             return _read_facts(picture, anatomy)
     except PictureRefused:
         raise
@@ -149,7 +161,9 @@ def _examine(path: Path) -> Anatomy:
         else:
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 anatomy = read_anatomy(data)
-    _refuse_large(anatomy.kind, anatomy.width_px * anatomy.height_px, is_progressive=anatomy.is_progressive)
+    _refuse_large(anatomy.kind, anatomy.pixels, is_progressive=anatomy.is_progressive)
+    if anatomy.pixels * anatomy.scans > MAX_SCANNED_PIXELS:
+        raise PictureRefused(Finding.PICTURE_BOMB)
     if anatomy.kind not in {Kind.PNG, Kind.JPEG} and size > MAX_WHOLE_FILE_BYTES:
         raise PictureRefused(Finding.PICTURE_TOO_LARGE)
     return anatomy
@@ -183,8 +197,10 @@ def _is_installed(kind: Kind) -> bool:
 def _read_facts(picture: Image.Image, anatomy: Anatomy) -> PictureFacts:
     width, height = picture.size
     _refuse_large(anatomy.kind, width * height)
-    frames = anatomy.frames if anatomy.kind is not Kind.AVIF else getattr(picture, "n_frames", 1)
-    with _alone_if(width * height > LARGE_PIXELS):
+    frames = getattr(picture, "n_frames", 1) if anatomy.kind is Kind.AVIF else anatomy.frames
+    if frames > MAX_FRAMES:
+        raise PictureRefused(Finding.TOO_MANY_FRAMES)
+    with _alone_if_large(anatomy.kind, width * height):
         if anatomy.kind is Kind.JPEG:
             picture.draft(None, (THUMBNAIL_PX, THUMBNAIL_PX))  # None keeps the mode
         picture.load()
@@ -205,12 +221,12 @@ def _read_facts(picture: Image.Image, anatomy: Anatomy) -> PictureFacts:
 
 
 @contextmanager
-def _alone_if(large: bool) -> Iterator[None]:
-    if not large:
+def _alone_if_large(kind: Kind, pixels: int) -> Iterator[None]:
+    if pixels * DECODED_BYTES[kind] <= LARGE_BYTES:
         yield
-        return
-    with _LARGE:
-        yield
+    else:
+        with _LARGE:
+            yield
 
 
 def _is_converted(picture: Image.Image) -> bool:
@@ -221,7 +237,8 @@ def _is_converted(picture: Image.Image) -> bool:
 def _is_transparent(picture: Image.Image) -> bool:
     """Tell whether any pixel lets the ground through, not only whether one could."""
     if "A" in picture.getbands():
-        return any(picture.getchannel("A").histogram()[:255])
+        lowest, _ = cast("tuple[tuple[int, int], ...]", picture.getextrema())[-1]
+        return lowest < 255
     through = picture.info.get("transparency")
     if through is None or picture.mode != "P":
         return through is not None
