@@ -117,7 +117,8 @@ class FakeInvokeAi:
             with urllib.request.urlopen(source, timeout=10) as answer:
                 target.write_bytes(answer.read())
         except urllib.error.URLError as error:
-            raise OSError(f"Max retries exceeded with url: {urllib.parse.urlsplit(source).path}?{source}") from error
+            parts = urllib.parse.urlsplit(source)
+            raise OSError(f"Max retries exceeded with url: {parts.path}?{parts.query} (Caused by …)") from error
 
 
 def identify(content: bytes) -> tuple[str, str]:

@@ -58,8 +58,10 @@ class InvokeAiServer:
     def __init__(self, url: str, token: str | None = None, transport: httpx.BaseTransport | None = None) -> None:
         self.url = url.rstrip("/")
         self._token = token
+        # Uncompressed: 6.14.2 breaks off its empty answers (of DELETE) when it may compress them.
+        headers = {"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {token}"} if token else {})
         self._client = httpx.Client(
-            headers={"Authorization": f"Bearer {token}"} if token else {},
+            headers=headers,
             timeout=TIME_LIMIT,
             verify=ssl.create_default_context(),
             trust_env=False,
