@@ -31,6 +31,7 @@ class ApiServer:
         from kubernetes import config  # noqa: PLC0415  (slow import, see the module's docstring)
         from kubernetes.client import ApiClient, Configuration  # noqa: PLC0415  (as above)
         from urllib3.exceptions import HTTPError  # noqa: PLC0415  (as above)
+        from yaml import YAMLError  # noqa: PLC0415  (as above)
 
         self._failures = (HTTPError, OSError)
         settings = Configuration()
@@ -44,9 +45,10 @@ class ApiServer:
                     f"the kubeconfig has no context {context}: `kubectl config get-contexts` lists them"
                 )
             config.load_kube_config(context=chosen["name"], client_configuration=settings)
-        except (config.ConfigException, OSError, TypeError) as error:
+        except (config.ConfigException, OSError, TypeError, YAMLError) as error:
+            why = " ".join(str(error).split()).rstrip(".")
             raise ClusterRefused(
-                f"no usable kubeconfig: {error}. Set KUBECONFIG, or log in to the cluster as its owner told you"
+                f"no usable kubeconfig: {why}. Set KUBECONFIG, or log in to the cluster as its owner told you"
             ) from error
         self.address: str = settings.host
         self.namespace: str = chosen["context"].get("namespace") or "default"
