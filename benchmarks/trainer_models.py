@@ -8,6 +8,7 @@ because what they say is cached before the first step. Nothing is fetched: token
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
@@ -41,6 +42,8 @@ from transformers import (
 from atelier_contract.architectures import Architecture
 
 SEED = 4
+RECIPE = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
+"""Of this file, in the models' names: other weights learn otherwise, and a model of an older recipe is another one."""
 CLIP_VOCABULARY = 49_408
 CLIP_LENGTH = 77
 """Tokens of a text in CLIP, and of its table in the published text encoders."""
@@ -170,10 +173,10 @@ def write_model(shape: Shape, folder: Path, device: str = "cpu") -> Path:
         folder: of all models; made where it is missing.
         device: where the denoiser's weights are drawn; a GPU is quicker for the large ones.
     """
-    target = folder / f"{shape.name}-{SEED}"
+    target = folder / f"{shape.name}-{SEED}-{RECIPE}"
     if target.exists():
         return target
-    unfinished = folder / f"{shape.name}-{SEED}.unfinished"
+    unfinished = target.with_name(f"{target.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     torch.manual_seed(SEED)
     before = torch.get_default_dtype()

@@ -12,7 +12,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """A median with the interval that holds the true one in at least 95 of 100 cases."""
+    """A median with the interval that holds the true one in at least 95 of 100 cases, if values are six or more."""
 
     median: float
     low: float
@@ -35,11 +35,20 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 def choose_rank(count: int) -> int:
     """Return the largest k whose interval is still sure enough; 1 where even that is not."""
-    rank, missed = 1, 2 * comb(count, 0) / 2**count
-    while rank < count // 2 and missed + 2 * comb(count, rank) / 2**count <= 1 - CONFIDENCE:
-        missed += 2 * comb(count, rank) / 2**count
+    rank = 1
+    while rank < count // 2 and _cover(count, rank + 1) >= CONFIDENCE:
         rank += 1
     return rank
+
+
+def cover(count: int) -> float:
+    """Return how likely the interval of so many values holds the true median; of few it is all of them, and less."""
+    return max(0.0, _cover(count, choose_rank(count)))
+
+
+def _cover(count: int, rank: int) -> float:
+    """Return how likely the true median lies between the rank-th lowest and the rank-th highest of `count` values."""
+    return 1 - 2 * sum(comb(count, fewer) for fewer in range(rank)) / 2**count
 
 
 def divide_pairs(numerators: Sequence[float], denominators: Sequence[float]) -> list[float]:

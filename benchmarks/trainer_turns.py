@@ -10,7 +10,7 @@ import dataclasses
 import multiprocessing
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -102,11 +102,16 @@ class Side:
 
 
 def run_side(name: SideName, task: Task, connection: Connection) -> None:
-    """Run one side; the entry of its process. Only its own libraries are loaded."""
+    """Run one side; the entry of its process."""
+    pace = Pace(connection, task.warm_steps)
+    connection.send(load_side(name, task.threads)(task, pace))
+
+
+def load_side(name: SideName, threads: int) -> Callable[[Task, Pace], Finished]:
+    """Return what a side runs, loaded into this process with nothing of the other sides."""
     import torch  # noqa: PLC0415  # a side's process loads what the side needs
 
-    torch.set_num_threads(task.threads)
-    pace = Pace(connection, task.warm_steps)
+    torch.set_num_threads(threads)
     if name == "ours":
         from trainer_ours import run_ours as run  # noqa: PLC0415  # see above
     elif name == "lora example":
@@ -115,12 +120,20 @@ def run_side(name: SideName, task: Task, connection: Connection) -> None:
         from trainer_peers import run_inversion_example as run  # noqa: PLC0415  # see above
     else:
         from trainer_peft_loop import run_peft_loop as run  # noqa: PLC0415  # see above
-    connection.send(run(task, pace))
+    return run
 
 
 @contextmanager
-def open_sides(tasks: Mapping[str, tuple[SideName, Task]]) -> Iterator[dict[str, Side]]:
-    """Start sides one after the other, each with an empty scratch folder; end them at the end."""
+def open_sides(
+    tasks: Mapping[str, tuple[SideName, Task]], meanwhile: Callable[[], None] | None = None
+) -> Iterator[dict[str, Side]]:
+    """Start sides, each with an empty scratch folder; end them at the end.
+
+    Args:
+        tasks: what each side trains.
+        meanwhile: is called while all sides start at once, for their seconds are no figure then. None: they start one
+            after the other, with nothing beside them.
+    """
     with ExitStack() as stack:
         os.environ["OMP_NUM_THREADS"] = str(next(iter(tasks.values()))[1].threads)
         sides = {}
@@ -128,7 +141,12 @@ def open_sides(tasks: Mapping[str, tuple[SideName, Task]]) -> Iterator[dict[str,
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="atelier-bench-")))
             sides[key] = side = Side(name, dataclasses.replace(task, scratch=scratch))
             stack.callback(side.end)
-            side.wait_until_ready()
+            if meanwhile is None:
+                side.wait_until_ready()
+        if meanwhile is not None:
+            meanwhile()
+            for side in sides.values():
+                side.wait_until_ready()
         yield sides
 
 

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import pytest
-from trainer_statistics import choose_rank, divide_pairs, estimate
+from trainer_statistics import choose_rank, cover, divide_pairs, estimate
 
 
 @pytest.mark.parametrize(("count", "rank"), [(1, 1), (5, 1), (6, 1), (9, 2), (15, 4), (20, 6)])
 def test_the_interval_is_the_narrowest_that_is_sure_enough(count: int, rank: int) -> None:
     """Tables of order-statistic intervals for a median at 95 % name the same ranks."""
     assert choose_rank(count) == rank
+
+
+@pytest.mark.parametrize(("count", "sure"), [(1, 0.0), (3, 0.75), (5, 0.9375), (6, 0.96875), (9, 0.9609375)])
+def test_how_sure_an_interval_is_follows_from_its_ranks(count: int, sure: float) -> None:
+    """The median lies outside all of three values in two of eight cases: all three fall on one side of it."""
+    assert cover(count) == sure
 
 
 def test_one_wild_value_of_nine_moves_no_end() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from trainer_cpu import HOST, LORA, STEP, Result, describe_ratios, list_losses, list_missed, spread_start
+from trainer_comparisons import HOST, LORA, STEP
+from trainer_cpu import Result, describe_ratios, list_missed, list_worse, spread_start
+from trainer_losses import Judged
 from trainer_pace import Ready, Stretch
 from trainer_turns import Measured, order_turn
 
@@ -45,8 +47,17 @@ def test_the_hosts_ratio_is_of_seconds() -> None:
 def test_a_worse_loss_and_more_memory_are_told() -> None:
     """Speed that is paid for in either is none."""
     sides = {"ours": build_measured(1.0, peak_mib=3.0), "peer": build_measured(1.0, peak_mib=2.0)}
-    loss, memory = list_losses(STEP, Result(sides, {"ours": 1.02, "peer": 1.0}))
+    judged = Judged("step", [1.02] * 3, [1.0] * 3)
+    loss, memory = list_worse(Result(sides, {"ours": 1.02, "peer": 1.0}), judged)
     assert ("loss" in loss, "MiB" in memory) == (True, True)
+
+
+def test_another_loss_when_compiled_is_told() -> None:
+    """The same draws lead to the same loss, however steps are computed."""
+    sides = {"ours": build_measured(1.0), "ours compiled": build_measured(1.0), "peer": build_measured(1.0)}
+    judged = Judged("host", [1.0] * 9, [1.0] * 9)
+    (sentence,) = list_worse(Result(sides, {"ours": 1.0, "ours compiled": 0.9, "peer": 1.0}), judged)
+    assert "compiled" in sentence
 
 
 def test_what_misses_its_mark_is_told_and_nothing_else() -> None:
