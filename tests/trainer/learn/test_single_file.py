@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from pathlib import Path
 
@@ -19,8 +18,10 @@ from torch import Tensor
 from transformers import AutoTokenizer, CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer, T5Tokenizer
 
 from atelier_contract.architectures import FACTS, Architecture
+from atelier_materials.dataset.tokens import DATA as VOCABULARIES
+from atelier_materials.dataset.tokens import build_clip_vocabulary, read_clip_merges, read_t5_tokenizer
 from atelier_trainer.errors import BaseModelUnusable
-from atelier_trainer.learn.single_file import DATA, build_clip_vocabulary, open_base_model, read_configs, write_part
+from atelier_trainer.learn.single_file import DATA, open_base_model, read_configs, write_part
 from atelier_trainer.learn.single_file_flux import place_flux
 from atelier_trainer.single_files import LDM_UNET, PARTS_OF
 from single_files import collect_parts, convert_part, copy_configs, write_single_file
@@ -237,7 +238,7 @@ class TestShippedData:
 
     def test_clip_vocabulary(self) -> None:
         """49,408 tokens, start and end last; known ids of known words."""
-        vocabulary = build_clip_vocabulary((DATA / "clip_merges.txt").read_text().splitlines())
+        vocabulary = build_clip_vocabulary(read_clip_merges().splitlines())
         assert len(vocabulary) == 49_408
         known = {"!": 0, "<|startoftext|>": 49_406, "<|endoftext|>": 49_407, "a</w>": 320, "photo</w>": 1125}
         assert {word: vocabulary[word] for word in known} == known
@@ -257,10 +258,9 @@ class TestShippedData:
 
     def test_it_is_small(self) -> None:
         """What is shipped stays below four megabytes."""
-        assert sum(len(path.read_bytes()) for path in DATA.iterdir() if path.is_file()) < 4_000_000
-        assert (
-            len(json.loads(gzip.decompress((DATA / "t5_tokenizer.json.gz").read_bytes()))["model"]["vocab"]) == 32_100
-        )
+        shipped = [path for data in (DATA, VOCABULARIES) for path in data.iterdir() if path.is_file()]
+        assert sum(len(path.read_bytes()) for path in shipped) < 4_000_000
+        assert len(json.loads(read_t5_tokenizer())["model"]["vocab"]) == 32_100
 
 
 PUBLISHED_SIZES = {

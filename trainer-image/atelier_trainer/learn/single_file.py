@@ -2,13 +2,12 @@
 
 In: a folder of the pod that holds what `edges` found to be a base model. Out: the same folder where it is in the
 diffusers layout already, else a new one in scratch space: each part under the names of the installed libraries, its
-numbers as they were; configs and tokenizers from the package's own `data`, or from folders beside the file. Tensors are
-read one part at a time, mapped and not copied, so that the largest part bounds the memory.
+numbers as they were; configs from the package's own `data`, tokenizers from the materials', or both from folders beside
+the file. Tensors are read one part at a time, mapped and not copied, so that the largest part bounds the memory.
 """
 
 from __future__ import annotations
 
-import gzip
 import json
 import shutil
 from collections.abc import Callable, Container, Mapping
@@ -24,6 +23,15 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
 from atelier_contract.architectures import FACTS, Architecture
+from atelier_materials.dataset.tokens import (
+    CLIP_LENGTH,
+    END,
+    START,
+    T5_LENGTH,
+    build_clip_vocabulary,
+    read_clip_merges,
+    read_t5_tokenizer,
+)
 from atelier_trainer.errors import BaseModelUnusable
 from atelier_trainer.learn.single_file_flux import place_flux
 from atelier_trainer.learn.single_file_names import (
@@ -43,8 +51,6 @@ CONFIGS = {
     Architecture.STABLE_DIFFUSION_XL: "stable_diffusion_xl.json",
     Architecture.FLUX_1: "flux_1.json",
 }
-CLIP_LENGTH, T5_LENGTH = 77, 512
-START, END = "<|startoftext|>", "<|endoftext|>"
 SCHNELL_SCHEDULE = {"shift": 1.0, "use_dynamic_shifting": False}
 """What the published scheduler config of schnell says otherwise than dev's."""
 DIFFUSION_WEIGHTS, ENCODER_WEIGHTS = "diffusion_pytorch_model.safetensors", "model.safetensors"
@@ -203,26 +209,16 @@ def _write_tokenizer(config: Config, beside: Path, target: Path) -> None:
         return
     target.mkdir(parents=True)
     if config["vocabulary"] == "t5":
-        (target / "tokenizer.json").write_bytes(gzip.decompress((DATA / "t5_tokenizer.json.gz").read_bytes()))
+        (target / "tokenizer.json").write_bytes(read_t5_tokenizer())
         told: Config = {"tokenizer_class": "T5Tokenizer", "model_max_length": T5_LENGTH, "extra_ids": 100}
         told |= {"eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
     else:
-        merges = (DATA / "clip_merges.txt").read_text()
+        merges = read_clip_merges()
         (target / "merges.txt").write_text(f"#version: 0.2\n{merges}")
         (target / "vocab.json").write_text(json.dumps(build_clip_vocabulary(merges.splitlines()), ensure_ascii=False))
         told = {"tokenizer_class": "CLIPTokenizer", "model_max_length": CLIP_LENGTH, "do_lower_case": True}
         told |= {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": config["pad_token"]}
     _write_json(target / "tokenizer_config.json", told)
-
-
-def build_clip_vocabulary(merges: list[str]) -> dict[str, int]:
-    """Return CLIP's 49,408 tokens: 256 bytes, the same at a word's end, each merge, start and end of the text."""
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    # Bytes that do not print stand for themselves shifted behind the first 256 letters, in order.
-    others = [256 + number for number in range(256 - len(printable))]
-    letters = [chr(code) for code in [*printable, *others]]
-    tokens = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(merge.split()) for merge in merges)]
-    return {token: number for number, token in enumerate([*tokens, START, END])}
 
 
 def _read_override(path: Path) -> Config | None:
