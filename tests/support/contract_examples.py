@@ -167,7 +167,8 @@ def _a_checkpoint() -> manifests.CheckpointManifest:
     )
 
 
-def _a_run() -> manifests.RunManifest:
+def a_run() -> manifests.RunManifest:
+    """Return a run.json."""
     return manifests.RunManifest(
         job="teapot",
         run_identity=SHA,
@@ -292,7 +293,7 @@ DOCUMENTS: dict[str, Document] = {
     "checkpoint": _a_checkpoint(),
     "state": _a_state(),
     "execution": _an_execution(),
-    "run": _a_run(),
+    "run": a_run(),
     "outcome": manifests.OutcomeManifest(stopped_early=False, last_step=2000),
     "final": _a_final(),
     "cache-index": manifests.CacheIndex(run_identity=SHA, bytes=32832, entries={OTHER_SHA: (64, 32768)}),

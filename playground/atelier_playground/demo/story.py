@@ -27,11 +27,11 @@ from atelier_playground.api import Object
 from atelier_playground.cluster import CHECKOUT
 from atelier_playground.demo.luggage import BASE_MODEL_KEY, DATASET, JOB, PICTURES_KEY, Luggage
 from atelier_playground.demo.progress_bar import ProgressBar
-from atelier_playground.demo.sheet import Column, write_sheet
 from atelier_playground.demo.stage import Stage
 from atelier_playground.demo.store import Store
 from atelier_playground.documents import read_documents
 from atelier_playground.errors import PlaygroundError, WaitedTooLong
+from atelier_studio.actions.sheets import Column, draw_sheet, title_step
 
 _BASE_MODEL = CHECKOUT / "playground" / "base-model" / "weights"
 _PICTURES = CHECKOUT / "playground" / "datasets" / "teapots"
@@ -184,13 +184,14 @@ class Story:
             samples = sorted(found.manifest.samples, key=lambda sample: sample.prompt)
             columns.append(
                 Column(
-                    title="base model" if step == 0 else f"step {step}",
+                    title=title_step(step),
                     note="" if loss is None else f"loss {loss:.4f}",
                     pictures=[self.store.read(f"{found.folder}/{sample.name}") for sample in samples],
                 )
             )
         path = self.output / "contact-sheet.png"
-        write_sheet(path, manifest.prompts, columns)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draw_sheet(manifest.prompts, columns).save(path)
         self._say(f"contact sheet, {len(manifest.prompts)} prompts by {len(columns)} steps: {path}")
 
     # Chapter four: the choice

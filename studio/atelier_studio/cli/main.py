@@ -16,7 +16,7 @@ import typer
 
 from atelier_contract.exit_codes import ExitCode
 from atelier_materials.errors import AtelierError
-from atelier_studio.cli import following, jobs, selecting
+from atelier_studio.cli import creating, following, jobs, results, selecting
 from atelier_studio.errors import Exit, StudioError, find_page
 
 WORK, CHOOSE = "Train and watch", "Choose and keep"
@@ -30,16 +30,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 VERBS: tuple[tuple[str, str, Callable[..., None]], ...] = (
+    ("create", WORK, creating.create),
+    ("clone", WORK, creating.clone),
     ("list", WORK, jobs.list_jobs),
     ("describe", WORK, jobs.describe),
     ("watch", WORK, following.watch),
+    ("logs", WORK, following.logs),
     ("stop", WORK, jobs.stop),
     ("suspend", WORK, jobs.suspend),
     ("resume", WORK, jobs.resume),
     ("retry", WORK, jobs.retry),
+    ("checkpoints", CHOOSE, results.checkpoints),
+    ("samples", CHOOSE, results.samples),
+    ("compare", CHOOSE, results.compare),
     ("select", CHOOSE, selecting.select),
     ("deselect", CHOOSE, selecting.deselect),
     ("finalize", CHOOSE, selecting.finalize),
+    ("download", CHOOSE, results.download),
 )
 """Every verb, under which heading of the help it stands, and what runs it."""
 for verb, panel, run in VERBS:

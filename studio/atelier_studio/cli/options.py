@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from atelier_contract import names
 from atelier_studio.cli import completing
 from atelier_studio.cli.output import Output
 
@@ -28,6 +29,15 @@ ContextOption = Annotated[
 ]
 OutputOption = Annotated[
     Output | None, typer.Option("--output", "-o", help="Print the object, or more columns, instead of the usual.")
+]
+StoreEndpointOption = Annotated[
+    str | None,
+    typer.Option(
+        "--store-endpoint",
+        envvar=names.ENV_STORE_ENDPOINT,
+        rich_help_panel="Cluster",
+        help="Address of the store as reached from here, where it is not the cluster's own.",
+    ),
 ]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRunOption = Annotated[
