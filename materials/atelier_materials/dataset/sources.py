@@ -6,12 +6,12 @@ A push that never finished is invisible here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from atelier_contract.layout import NamespaceLayout
-from atelier_contract.manifests import DatasetItem, PushManifest
+from atelier_contract.manifests import DatasetItem, PushedFile, PushManifest
 from atelier_materials.errors import DatasetUnusable
 from atelier_materials.store.documents import read_document
 from atelier_materials.store.protocol import Shelf
@@ -96,22 +96,16 @@ class UploadedDataset:
 
     def files(self) -> Iterator[SourceFile]:
         """Yield every file of the pushes taken together. Raises DatasetUnusable where none is finished."""
-        pushes = [
-            read_document(self.shelf, entry.key, PushManifest)
-            for entry in self.shelf.list(self.layout.pushes(self.name))
-        ]
+        pushes = self.list_pushes()
         if not pushes:
             raise DatasetUnusable(
                 f"nothing has been pushed to Dataset {self.name}: run kubectl atelier dataset push FOLDER; a push that "
                 "broke off does not count, push again"
             )
-        merged: dict[str, SourceFile] = {}
-        for push in sorted(pushes, key=lambda push: push.pushed_at):
-            if push.replaces:
-                merged.clear()
-            for file in push.files:
-                merged[file.path] = SourceFile(file.path, self.layout.blob(self.name, file.sha256), file.bytes)
-        yield from (merged[path] for path in sorted(merged))
+        merged = merge_pushes(pushes)
+        for path in sorted(merged):
+            file = merged[path]
+            yield SourceFile(path, self.layout.blob(self.name, file.sha256), file.bytes)
 
     def key_of(self, item: DatasetItem) -> str:
         """Return where a picture of a revision lies."""
@@ -121,9 +115,24 @@ class UploadedDataset:
         """Return where the mask of a picture that has one lies."""
         return self.layout.blob(self.name, item.mask_sha256 or "")
 
+    def list_pushes(self) -> list[PushManifest]:
+        """Return every finished push, in no order."""
+        keys = [entry.key for entry in self.shelf.list(self.layout.pushes(self.name))]
+        return [read_document(self.shelf, key, PushManifest) for key in keys]
+
     def list_blobs(self) -> dict[str, int]:
         """Return sizes of all pushed contents by key: one listing instead of a question for each picture."""
         return {entry.key: entry.bytes for entry in self.shelf.list(self.layout.blobs(self.name))}
 
 
 Dataset = DatasetFolder | UploadedDataset
+
+
+def merge_pushes(pushes: Iterable[PushManifest]) -> dict[str, PushedFile]:
+    """Return the files of a dataset by path: those of its pushes in order of time, later ones over earlier ones."""
+    merged: dict[str, PushedFile] = {}
+    for push in sorted(pushes, key=lambda push: push.pushed_at):
+        if push.replaces:
+            merged.clear()
+        merged.update({file.path: file for file in push.files})
+    return merged
