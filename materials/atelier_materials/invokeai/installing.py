@@ -80,21 +80,12 @@ class Installation:
 
 @dataclass(frozen=True)
 class Waiting:
-    """How long to wait for an install, and with which clock."""
+    """How long to wait for the installs of one call, all together, and with which clock."""
 
-    limit_seconds: float = 900.0
-    """Long enough for a LoRA of some GB over a home's line."""
+    limit_seconds: float = 1800.0
     pause_seconds: float = 0.5
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
-
-    def follow(self, server: InvokeAiServer, job: InstallJob) -> InstallJob:
-        """Return an install when it is over, or as it is when the time is."""
-        until = self.clock() + self.limit_seconds
-        while not job.is_over and self.clock() < until:
-            self.sleep(self.pause_seconds)
-            job = server.read_install(job.id)
-        return job
 
 
 def install_models(
@@ -108,27 +99,11 @@ def install_models(
         AccessRefused: the server wants a token, or another one.
     """
     server.read_version()
+    waiting = waiting or Waiting()
     given = list(models)
     embeddings = {model.name for model in given if model.kind == "Embedding"}
-    return [install_model(server, _call_embeddings(model, embeddings), waiting or Waiting()) for model in given]
-
-
-def install_model(server: InvokeAiServer, model: ModelToInstall, waiting: Waiting) -> Installation:
-    """Install one model unless it is there, and fill in what is missing of its record."""
-    try:
-        found = find_record(server.list_models(model.kind, model.architecture), model)
-        if found is not None:
-            if not _may_be(found, model):
-                return _refuse(model, f"another {found.type} of {found.file_size} bytes has this name there: rename it")
-            filled = _fill_in(server, found, model)
-            became = Became.UPDATED if filled else Became.ALREADY_THERE
-            return Installation(model.name, became, ", ".join(filled), found.key)
-        outcome, record = _bring(server, model, waiting)
-        if record is not None:
-            _fill_in(server, record, model)
-    except RequestRefused as error:
-        return _refuse(model, str(error))
-    return outcome
+    installer = _Installer(server, waiting, waiting.clock() + waiting.limit_seconds)
+    return [installer.install(_call_embeddings(model, embeddings)) for model in given]
 
 
 def find_record(records: Iterable[ModelRecord], model: ModelToInstall) -> ModelRecord | None:
@@ -142,49 +117,85 @@ def find_record(records: Iterable[ModelRecord], model: ModelToInstall) -> ModelR
     return by_name
 
 
-def _may_be(record: ModelRecord, model: ModelToInstall) -> bool:
-    """Return whether a record can be of this file: its size, and its sha256 where the server keeps that."""
-    other = record.hash.startswith("sha256:") and record.hash != f"sha256:{model.sha256}"
-    return record.file_size == model.size_bytes and not other
+@dataclass(frozen=True)
+class _Installer:
+    """One call's installs."""
 
+    server: InvokeAiServer
+    waiting: Waiting
+    until: float
+    """When the waiting ends, by its clock."""
 
-def _bring(server: InvokeAiServer, model: ModelToInstall, waiting: Waiting) -> tuple[Installation, ModelRecord | None]:
-    """Let the server take the file from the first address that it can take it from."""
-    refusal = _refuse(model, "there is no address under which the server could take its file")
-    for source in model.sources:
+    def install(self, model: ModelToInstall) -> Installation:
+        """Install a model unless it is there, and fill in what is missing of its record."""
         try:
-            job = server.start_install(source, {"name": model.name, "description": model.description})
+            found = find_record(self.server.list_models(model.kind, model.architecture), model)
+            if found is None:
+                outcome, found = self._bring(model)
+            elif _may_be(found, model):
+                outcome = Installation(model.name, Became.ALREADY_THERE, key=found.key)
+            else:
+                detail = f"another {found.type} of {found.file_size} bytes has this name there: rename it"
+                return _refuse(model, detail)
         except RequestRefused as error:
-            # A path that only we see looks to the server like no source at all.
-            refusal = _refuse(model, str(error))
-            continue
-        job = waiting.follow(server, job)
-        if not job.is_over:
-            detail = f"the server is at it since {waiting.limit_seconds:.0f} s ({job.status}): publish again later"
-            return Installation(model.name, Became.UNFINISHED, detail), None
-        if job.config_out is None:
+            return _refuse(model, str(error))
+        return outcome if found is None else self._complete(outcome, found, model)
+
+    def _bring(self, model: ModelToInstall) -> tuple[Installation, ModelRecord | None]:
+        """Let the server take the file from the first address that it can take it from."""
+        refusal = _refuse(model, "there is no address under which the server could take its file")
+        for source in model.sources:
+            try:
+                job = self.server.start_install(source, {"name": model.name, "description": model.description})
+            except RequestRefused as error:
+                # A path that only we see looks to the server like no source at all.
+                refusal = _refuse(model, str(error))
+                continue
+            job = self._follow(job)
+            if not job.is_over:
+                detail = f"the server is still at it ({job.status}): publish again later"
+                return Installation(model.name, Became.UNFINISHED, detail), None
+            if job.config_out is not None:
+                return self._judge(model, job.config_out)
             refusal = _refuse(model, _explain(job))
-            continue
-        return _judge(server, model, job.config_out)
-    return refusal, None
+        return refusal, None
+
+    def _follow(self, job: InstallJob) -> InstallJob:
+        """Return an install when it is over, or as it is when the time is."""
+        while not job.is_over and self.waiting.clock() < self.until:
+            self.waiting.sleep(self.waiting.pause_seconds)
+            job = self.server.read_install(job.id)
+        return job
+
+    def _judge(self, model: ModelToInstall, record: ModelRecord) -> tuple[Installation, ModelRecord | None]:
+        """Return what became of a file that the server took: it may have taken it for something else."""
+        expected = (TYPES[model.kind], BASES[model.architecture], model.size_bytes)
+        if (record.type, record.base, record.file_size) == expected:
+            return Installation(model.name, Became.INSTALLED, key=record.key), record
+        self.server.delete(record.key)
+        detail = f"the server took it for {record.type} of {record.base} with {record.file_size} bytes"
+        return _refuse(model, f"{detail}; it was removed again"), None
+
+    def _complete(self, outcome: Installation, record: ModelRecord, model: ModelToInstall) -> Installation:
+        """Give a record what it lacks; tell of it where the model was there before."""
+        filled: list[str] = []
+        try:
+            changes = find_changes(record, model)
+            if changes:
+                self.server.change(record.key, changes)
+                filled += [name.replace("_", " ") for name in changes]
+            if model.preview and not record.cover_image:
+                self.server.put_preview(record.key, model.preview)
+                filled.append("preview")
+        except RequestRefused as error:
+            return replace(outcome, detail=f"not all could be told of it: {error}")
+        if filled and outcome.became is Became.ALREADY_THERE:
+            return replace(outcome, became=Became.UPDATED, detail=", ".join(filled))
+        return outcome
 
 
-def _judge(
-    server: InvokeAiServer, model: ModelToInstall, record: ModelRecord
-) -> tuple[Installation, ModelRecord | None]:
-    """Return what became of a file that the server took: it may have taken it for something else."""
-    expected = (TYPES[model.kind], BASES[model.architecture], model.size_bytes)
-    if (record.type, record.base, record.file_size) == expected:
-        return Installation(model.name, Became.INSTALLED, key=record.key), record
-    server.delete(record.key)
-    detail = (
-        f"the server took it for {record.type} of {record.base} with {record.file_size} bytes; it was removed again"
-    )
-    return _refuse(model, detail), None
-
-
-def _fill_in(server: InvokeAiServer, record: ModelRecord, model: ModelToInstall) -> list[str]:
-    """Give a record what it lacks; return the names of what was given."""
+def find_changes(record: ModelRecord, model: ModelToInstall) -> dict[str, Any]:
+    """Return the fields of a record that lack something of ours; what a person wrote there stays."""
     changes: dict[str, Any] = {}
     told = record.description or ""
     if told != model.description and (not told or model.mark in told):
@@ -194,13 +205,13 @@ def _fill_in(server: InvokeAiServer, record: ModelRecord, model: ModelToInstall)
         changes["trigger_phrases"] = sorted(known | set(model.trigger_phrases))
     if record.source.startswith(LINKS) and "?" in record.source:
         changes["source"] = record.source.partition("?")[0]  # the signature of a link is nobody's to read
-    if changes:
-        server.change(record.key, changes)
-    filled = [name.replace("_", " ") for name in changes]
-    if model.preview and not record.cover_image:
-        server.put_preview(record.key, model.preview)
-        filled.append("preview")
-    return filled
+    return changes
+
+
+def _may_be(record: ModelRecord, model: ModelToInstall) -> bool:
+    """Return whether a record can be of this file: its size, and its sha256 where the server keeps that."""
+    other = record.hash.startswith("sha256:") and record.hash != f"sha256:{model.sha256}"
+    return record.file_size == model.size_bytes and not other
 
 
 def _call_embeddings(model: ModelToInstall, embeddings: set[str]) -> ModelToInstall:
