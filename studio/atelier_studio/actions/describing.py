@@ -97,9 +97,9 @@ def _list_facts(spec: TrainingJobSpec, status: TrainingJobStatus, state: str) ->
     used = {one.name: one.value for one in status.resolved or ()}
     rate, steps = used.get("learningRate", spec.learning_rate), used.get("steps", spec.steps)
     yield "learning", f"{steps or 'default'} steps at learning rate {rate or 'default'}"
-    progress = status.progress
+    progress = tables.read_progress(status)
     if progress:
-        left = "" if state in {State.AWAITING_SELECTION, State.FINALIZED} else _tell_left(progress.remaining_seconds)
+        left = "" if state in tables.OVER else _tell_left(progress.remaining_seconds)
         loss = f", loss {progress.loss}" if progress.loss else ""
         yield "progress", f"step {progress.step} of {progress.total_steps} ({progress.percent} %){loss}{left}"
     if status.estimate and status.estimate.storage_bytes:

@@ -12,10 +12,8 @@ from typing import Any
 from atelier_contract import names
 from atelier_contract.reasons import State
 from atelier_contract.training_job import TrainingJobSpec
+from atelier_studio.actions.tables import OVER
 from atelier_studio.errors import BadRequest
-
-OVER = (State.AWAITING_SELECTION, State.PUBLISHING, State.COLLECTING, State.FINALIZED)
-"""States of a run that has ended well: there is nothing to steer any more."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from atelier_contract.dataset import DatasetStatus
 from atelier_contract.reasons import Condition, State
 from atelier_contract.training_job import TrainingJobSpec
-from atelier_contract.training_job_status import CheckpointStatus, TrainingJobStatus
+from atelier_contract.training_job_status import CheckpointStatus, ProgressStatus, TrainingJobStatus
 from atelier_studio.errors import StudioError
 
 Object = dict[str, Any]
@@ -21,6 +21,8 @@ Model = TypeVar("Model", bound=BaseModel)
 JOB_COLUMNS = ("NAME", "STATE", "PROGRESS", "STEP", "LOSS", "ETA", "KEPT")
 WIDE_JOB_COLUMNS = (*JOB_COLUMNS, "TYPE", "MODEL", "DATASET", "ARCHITECTURE", "MESSAGE")
 CHECKPOINT_COLUMNS = ("CHECKPOINT", "LOSS", "SIZE", "SAMPLES", "STATE", "")
+OVER = (State.AWAITING_SELECTION, State.PUBLISHING, State.COLLECTING, State.FINALIZED)
+"""States of a run that has ended well."""
 PENDING = "Pending"
 """State of an object that the operator has not looked at; the operator itself has no word for it."""
 
@@ -77,6 +79,16 @@ def is_current(body: Object, status: TrainingJobStatus | DatasetStatus) -> bool:
     return status.observed_generation == generation
 
 
+def read_progress(status: TrainingJobStatus) -> ProgressStatus | None:
+    """Return how far a job is. Of one that has ended the last checkpoint tells; the last look at its pod is older."""
+    progress = status.progress
+    if progress is None or not status.checkpoints or read_state(status)[0] not in OVER:
+        return progress
+    step = max(progress.step, status.checkpoints[-1].step)
+    percent = min(100, step * 100 // max(1, progress.total_steps))
+    return progress.model_copy(update={"step": step, "percent": percent, "remaining_seconds": None})
+
+
 def format_duration(seconds: int | None) -> str:
     """Return a duration as people say it: 45s, 12m03s, 3h05m; a dash when unknown."""
     if seconds is None:
@@ -99,8 +111,8 @@ def build_job_row(body: Object, *, wide: bool = False) -> tuple[str, ...]:
     """Return the row of one TrainingJob, by `JOB_COLUMNS` or `WIDE_JOB_COLUMNS`."""
     status = read_status(body)
     state, message = read_state(status)
-    progress = status.progress
-    over = state in {State.AWAITING_SELECTION, State.FINALIZED}
+    progress = read_progress(status)
+    over = state in OVER
     row = (
         body["metadata"]["name"],
         state,
