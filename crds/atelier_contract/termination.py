@@ -78,6 +78,9 @@ class PublishResult(Report):
     """What `publish` made."""
 
     models: list[PublishedRow]
+    installed: bool | None = None
+    """Whether all of them are in the InvokeAI server that was asked for, the message says more; None: none was asked
+    for."""
 
 
 class CollectResult(Report):
@@ -112,7 +115,8 @@ class TerminationReport(Document):
         report = self
         if len(report.to_bytes()) > TERMINATION_LIMIT_BYTES and report.publish is not None:
             models = [m.model_copy(update={"sha256": m.sha256[:SHORT_DIGEST]}) for m in report.publish.models]
-            report = report.model_copy(update={"publish": PublishResult(models=models)})
+            published = report.publish.model_copy(update={"models": models})
+            report = report.model_copy(update={"publish": published})
         if len(report.to_bytes()) > TERMINATION_LIMIT_BYTES and report.inspection is not None:
             findings = [
                 f.model_copy(update={"fix": f.fix[:80], "example": f.example[:60]}) for f in report.inspection.findings

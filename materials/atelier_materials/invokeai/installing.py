@@ -60,6 +60,10 @@ class ModelToInstall:
         """What tells our description of this very file from any other."""
         return f"sha256 {self.sha256}"
 
+    def described(self, text: str) -> ModelToInstall:
+        """Return it with a description that holds its mark, whether the text does or not."""
+        return replace(self, description=text if self.mark in text else f"{text} {self.mark}".strip())
+
 
 @dataclass(frozen=True)
 class Installation:

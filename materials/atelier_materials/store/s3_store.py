@@ -143,6 +143,11 @@ class S3Store:
             except ObjectMissing:
                 continue  # an earlier attempt deleted it
 
+    def presign(self, key: str, seconds: int) -> str:
+        """Return a link by which anybody who reads it can download an object for so long. Nothing is asked."""
+        asked = {"Bucket": self._bucket, "Key": key}
+        return str(self._client.generate_presigned_url("get_object", Params=asked, ExpiresIn=seconds))
+
     def _delete_one(self, key: str) -> None:
         self._ask(f"delete {key}", lambda: self._client.delete_object(Bucket=self._bucket, Key=key))
 
@@ -181,6 +186,7 @@ def open_client(description: BucketDescription) -> Any:
         read_timeout=READ_TIMEOUT_SECONDS,
         retries={"mode": "standard", "total_max_attempts": 2},  # the rest is Patience's, which says so in the log
         s3={"addressing_style": description.addressing_style},
+        signature_version="s3v4",  # links are signed the older way by default, which newer servers refuse
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )

@@ -125,7 +125,7 @@ def _claim_installed(look: Look, status: TrainingJobStatus, report: TerminationR
     """Return the status with Installed where the user asked for it; it never blocks what follows."""
     if look.spec.publish is None or look.spec.publish.invoke_ai is None:
         return status
-    installed = report.reason is Reason.COMPLETED and not report.message
+    installed = report.publish is not None and report.publish.installed is True
     reason = Reason.AS_EXPECTED if installed else Reason.PUBLISH_FAILED
     return look.claim(status, Condition.INSTALLED, installed, reason, report.message)
 

@@ -370,13 +370,17 @@ def test_keeping_all_still_ends_in_finalized() -> None:
     assert collect_input(created(collecting.plan)[0]).deleted == []
 
 
-def test_installing_never_blocks() -> None:
-    """What could not be installed in InvokeAI is its own condition; deletion goes on."""
+@pytest.mark.parametrize(("installed", "status"), [(True, "True"), (False, "False"), (None, "False")])
+def test_installing_never_blocks(installed: bool | None, status: str) -> None:
+    """Whether the models are in InvokeAI is a condition of its own, with what was told; deletion goes on."""
     publish = PublishSpec.model_validate({"invokeAI": {"url": "http://invoke:9090"}})
     stage = at_selection().edit(publish=publish).edit(selection=choose(20))
-    report = a_publish_report(20).model_copy(update={"message": "invoke:9090 does not answer"})
+    report = a_publish_report(20)
+    assert report.publish is not None
+    told = report.publish.model_copy(update={"installed": installed})
+    report = report.model_copy(update={"publish": told, "message": "what became of each"})
     job = job_of(created(stage.plan)[0], an_ended_pod(report=report), complete=True)
     done = stage.with_job(job, seconds=601)
-    installed = condition_of(done.plan, Condition.INSTALLED)
-    assert (installed.status, installed.message) == ("False", "invoke:9090 does not answer")
+    found = condition_of(done.plan, Condition.INSTALLED)
+    assert (found.status, found.message) == (status, "what became of each")
     assert len(created(done.plan)) == 1

@@ -18,11 +18,12 @@ from atelier_contract.reasons import Reason
 from atelier_contract.roles import Role
 from atelier_contract.termination import CollectResult, TerminationReport
 from atelier_materials.errors import InvalidInput, ObjectMissing
+from atelier_materials.invokeai.published import WEIGHTS_SUFFIX
 from atelier_materials.store.checkpoints import StoredCheckpoint, list_checkpoints
 from atelier_materials.store.documents import find_document, read_document, write_document
 from atelier_materials.store.patience import Patience
 from atelier_trainer.commands.ending import Ending, end_well
-from atelier_trainer.commands.publish import WEIGHTS_SUFFIX, find_selected, name_published
+from atelier_trainer.commands.publish import find_selected, name_published
 from atelier_trainer.edges.home import Home, open_home
 from atelier_trainer.settings import TrainerSettings
 

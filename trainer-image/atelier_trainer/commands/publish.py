@@ -1,7 +1,8 @@
 """`publish`: copy the selected checkpoints to `models/`, with what tools read beside them, and verify by reading back.
 
 In: a PublishInput. Out: for each selected model file a weights file, a sidecar and a preview. A file that is there
-already with the same bytes is done; with others, an error: a published model never changes.
+already with the same bytes is done; with others, an error: a published model never changes. Where the run asks for it,
+the models are then installed in InvokeAI; whether that worked is told, and changes nothing of the publication.
 
 A checkpoint with two files (a concept model and the embedding trained with it) is published as two models under one
 stem. What is reported is the first, the embedding lies beside it: NAME.safetensors and NAME-embedding.safetensors.
@@ -22,14 +23,15 @@ from atelier_contract.reasons import Reason
 from atelier_contract.roles import Role
 from atelier_contract.termination import PublishedRow, PublishResult, TerminationReport
 from atelier_materials.errors import InvalidInput, ObjectMissing
+from atelier_materials.invokeai.published import PREVIEW_SUFFIX, SIDECAR_SUFFIX, WEIGHTS_SUFFIX
 from atelier_materials.store.checkpoints import StoredCheckpoint, list_checkpoints
 from atelier_materials.store.documents import read_document
 from atelier_materials.store.patience import Patience
-from atelier_trainer.commands.ending import Ending, end_well
+from atelier_trainer.commands.ending import Ending, end_well, shorten
+from atelier_trainer.commands.installing import PublishedFile, install_published
 from atelier_trainer.edges.home import Home, open_home
 from atelier_trainer.settings import TrainerSettings
 
-WEIGHTS_SUFFIX, SIDECAR_SUFFIX, PREVIEW_SUFFIX = ".safetensors", ".json", ".png"
 SECOND_STEMS: dict[ModelType, str] = {"ConceptModel": "-concept-model", "Embedding": "-embedding"}
 """Put behind the stem of a checkpoint's later files, by role."""
 SD_VERSION = {
@@ -38,10 +40,6 @@ SD_VERSION = {
     Architecture.FLUX_1: "Flux",
 }
 """Values of `sd version` in the sidecar of A1111 and Forge (their Lora extension's ui_edit_user_metadata)."""
-INSTALL_LATER = (
-    "published in the store; not installed in InvokeAI: this release cannot install yet, import the .safetensors file "
-    "from models/ there by hand"
-)
 
 
 @dataclass(frozen=True)
@@ -64,6 +62,12 @@ class Publication:
         for file in files:
             self._publish_file(checkpoint, file)
         return PublishedRow(step=checkpoint.manifest.step, sha256=files[0].sha256, bytes=files[0].bytes)
+
+    def list_files(self, checkpoint: StoredCheckpoint) -> list[PublishedFile]:
+        """Return the published weights files of a checkpoint."""
+        found = checkpoint.manifest
+        keys = [name_published(self.run, self.slug, found, file, WEIGHTS_SUFFIX) for file in found.files]
+        return [PublishedFile(key, file) for key, file in zip(keys, found.files, strict=True)]
 
     def _publish_file(self, checkpoint: StoredCheckpoint, file: ModelFile) -> None:
         store = self.home.store
@@ -117,15 +121,21 @@ def publish(settings: TrainerSettings, asked: PublishInput, patience: Patience) 
     run = home.layout.run(asked.job, asked.run_identity)
     publication = Publication(home, run, read_document(home.store, run.manifest, RunManifest), asked.slug)
     whole = list_checkpoints(home.store, run)
-    rows = [publication.publish(find_selected(whole, chosen, asked.job)) for chosen in asked.selection]
-    wants_install = asked.publish is not None and asked.publish.invoke_ai is not None
-    report = TerminationReport(
-        role=Role.PUBLISH,
-        reason=Reason.COMPLETED,
-        message=INSTALL_LATER if wants_install else "",
-        publish=PublishResult(models=rows),
-    )
-    return end_well(report)
+    chosen = [find_selected(whole, row, asked.job) for row in asked.selection]
+    rows = [publication.publish(checkpoint) for checkpoint in chosen]
+    result, message = PublishResult(models=rows), ""
+    if asked.publish is not None and asked.publish.invoke_ai is not None:
+        files = [file for checkpoint in chosen for file in publication.list_files(checkpoint)]
+        done = install_published(
+            settings,
+            home,
+            asked.publish.invoke_ai,
+            architecture=publication.manifest.architecture,
+            published=files,
+            patience=patience,
+        )
+        result, message = PublishResult(models=rows, installed=done.installed), shorten(done.message)
+    return end_well(TerminationReport(role=Role.PUBLISH, reason=Reason.COMPLETED, message=message, publish=result))
 
 
 def find_selected(whole: list[StoredCheckpoint], chosen: SelectedCheckpoint, job: str) -> StoredCheckpoint:
