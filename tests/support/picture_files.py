@@ -6,7 +6,7 @@ import io
 import struct
 import zlib
 
-from PIL import Image
+from PIL import Image, ImageCms
 
 
 def draw_png(width: int = 80, height: int = 64, colour: tuple[int, int, int] = (200, 30, 30)) -> bytes:
@@ -48,6 +48,23 @@ def build_webp_bomb(width: int = 16_000, height: int = 16_000) -> bytes:
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 80 64\n%%EndComments\n(ran) print\nshowpage\n"
 """A PostScript program, which a careless reader would hand to an interpreter."""
+
+
+def _build_matrix_profile() -> bytes:
+    """Return a profile of a wider space than sRGB: its own, with the columns of red and green moved outwards."""
+    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    columns = {b"rXYZ": (0.6097, 0.3111, 0.0195), b"gXYZ": (0.2053, 0.6257, 0.0609), b"bXYZ": (0.1492, 0.0632, 0.7446)}
+    (count,) = struct.unpack_from(">I", data, 128)
+    for entry in range(count):
+        name, at, _ = struct.unpack_from(">4sII", data, 132 + 12 * entry)
+        if name in columns:
+            struct.pack_into(">iii", data, at + 8, *(round(value * 65536) for value in columns[name]))
+    return bytes(data)
+
+
+SRGB_PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+WIDE_PROFILE = _build_matrix_profile()
+"""With the primaries of Adobe RGB (1998), adapted to the profile's white, as that specification prints them."""
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from atelier_materials.dataset.triggers import put_trigger
 from atelier_materials.errors import DatasetUnusable
 from atelier_trainer.learn.buckets import assign_shapes, list_shapes
-from atelier_trainer.learn.captions import PHRASINGS, Wording, put_trigger
+from atelier_trainer.learn.captions import PHRASINGS, Wording
 from atelier_trainer.learn.pictures import read_pixels, read_size
 from atelier_trainer.learn.split import choose_held_out
 from atelier_trainer.records import Picture
@@ -143,18 +144,11 @@ def test_transparent_parts_are_white(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("level", [0, 32768, 65535])
-@pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_deep_greyscale_keeps_its_levels(tmp_path: Path, suffix: str, level: int) -> None:
+def test_deep_greyscale_keeps_its_levels(tmp_path: Path, level: int) -> None:
     """Sixteen bits of grey become eight by proportion: half of the range is half bright, not white."""
-    Image.fromarray(np.full((64, 64), level, dtype=np.uint16)).save(tmp_path / f"deep.{suffix}")
-    pixels = read_pixels(tmp_path / f"deep.{suffix}", (64, 64), flip=False)
+    Image.fromarray(np.full((64, 64), level, dtype=np.uint16)).save(tmp_path / "deep.png")
+    pixels = read_pixels(tmp_path / "deep.png", (64, 64), flip=False)
     assert (pixels - (level / 65535 * 2 - 1)).abs().max() < 1 / 127
-
-
-def test_whole_numbers_of_grey_keep_their_levels(tmp_path: Path) -> None:
-    """Sixteen bits that are kept in 32 are read alike."""
-    Image.fromarray(np.full((64, 64), 32768, dtype=np.int32)).save(tmp_path / "deep.tif")
-    assert read_pixels(tmp_path / "deep.tif", (64, 64), flip=False).abs().max() < 1 / 127
 
 
 def test_a_mirrored_picture_is_mirrored(tmp_path: Path) -> None:

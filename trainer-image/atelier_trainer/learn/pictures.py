@@ -1,7 +1,8 @@
 """From picture files to pixels: orientation, colour, crop.
 
-In: paths. Out: sizes, small thumbnails and tensors in [-1, 1]. Knows Pillow and nothing of models. Files were checked
-for size and kind before training, so anything unreadable here is a broken copy.
+In: paths. Out: sizes, small thumbnails and tensors in [-1, 1]. Knows Pillow and nothing of models. Opening and the way
+to upright sRGB are the inspection's own, so that what it accepted is what is trained on. Files were checked for size
+and kind before training, so anything unreadable here is a broken copy.
 """
 
 from __future__ import annotations
@@ -13,19 +14,15 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from atelier_materials.dataset import colours
+from atelier_materials.dataset.colours import SIDEWAYS, read_orientation
+from atelier_materials.dataset.pictures import PictureRefused
+from atelier_materials.dataset.pictures import open_picture as open_by_content
 from atelier_materials.errors import DatasetUnusable
 
 THUMBNAIL_PX = 16
 """Side of the thumbnails by which near-duplicates are found."""
-EXIF_ORIENTATION = 0x0112
-TURNED = (5, 6, 7, 8)
-"""EXIF orientations that swap width and height (EXIF 2.3, tag Orientation)."""
-DEEP_GREY = ("I", "I;16", "I;16L", "I;16B", "I;16N")
-"""Pillow's modes of greyscale with 16 bits. It converts them to RGB by cutting off at 255, which is all white."""
-LEVELS_16_TO_8 = 257
-"""65535 / 255: maps white on white and black on black."""
-
-BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+BROKEN = (OSError, SyntaxError, ValueError, PictureRefused, Image.DecompressionBombError)
 """What decoders make of damaged files."""
 Shape = tuple[int, int]
 """Width and height in pixels."""
@@ -35,7 +32,7 @@ def read_size(path: Path) -> Shape:
     """Return the picture's size after orientation, without decoding it."""
     with open_picture(path) as picture:
         width, height = picture.size
-        return (height, width) if picture.getexif().get(EXIF_ORIENTATION) in TURNED else (width, height)
+        return (height, width) if read_orientation(picture) in SIDEWAYS else (width, height)
 
 
 def read_thumbnail(path: Path) -> np.ndarray[tuple[int], np.dtype[np.int16]]:
@@ -69,7 +66,7 @@ def to_picture(pixels: Tensor) -> Image.Image:
 def open_picture(path: Path, name: str = "") -> Image.Image:
     """Return a picture whose header is read. Raises DatasetUnusable where that fails."""
     try:
-        return Image.open(path)
+        return open_by_content(path)
     except BROKEN as error:
         raise DatasetUnusable(
             f"{name or path.name} cannot be read as a picture: inspect the dataset again, or take it out"
@@ -77,17 +74,10 @@ def open_picture(path: Path, name: str = "") -> Image.Image:
 
 
 def turn_upright(picture: Image.Image, path: Path, name: str = "", ground: str = "white") -> Image.Image:
-    """Return the decoded picture in RGB, turned upright, transparent parts on a ground. Raises DatasetUnusable."""
+    """Return the decoded picture in sRGB, turned upright, transparent parts on a ground. Raises DatasetUnusable."""
     try:
-        turned = ImageOps.exif_transpose(picture)
+        return colours.turn_upright(picture, ground)
     except BROKEN as error:
         raise DatasetUnusable(
             f"{name or path.name} is cut off or damaged: inspect the dataset again, or take it out"
         ) from error
-    if turned.mode in DEEP_GREY:
-        levels = np.asarray(turned).clip(0, 255 * LEVELS_16_TO_8) / LEVELS_16_TO_8
-        turned = Image.fromarray(levels.round().astype(np.uint8))
-    if "A" not in turned.getbands() and "transparency" not in turned.info:
-        return turned.convert("RGB")
-    layered = turned.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", layered.size, ground), layered).convert("RGB")
