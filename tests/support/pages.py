@@ -87,7 +87,8 @@ def read_blocks(path: Path) -> list[Block]:
 def split_commands(text: str) -> list[str]:
     """Return the commands of a shell block, each on one line and without comments."""
     joined = re.sub(r"\\\n\s*", " ", text)
-    return [line for line in joined.splitlines() if shlex.split(line, comments=True)]
+    lines = [re.sub(r"\s\s+#.*$", "", line) for line in joined.splitlines()]
+    return [line for line in lines if shlex.split(line, comments=True)]
 
 
 def read_words(command: str) -> list[str]:

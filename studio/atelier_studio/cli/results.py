@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from atelier_contract.identity import name_checkpoint, slugify
+from atelier_contract.reasons import State
 from atelier_studio.actions import comparing, selection, sheets, tables
 from atelier_studio.cli.options import (
     ContextOption,
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 MOST_COLUMNS = 12
 """Of a sheet, unless all are asked for: more do not fit a screen."""
+OVER = (State.AWAITING_SELECTION, State.PUBLISHING, State.COLLECTING, State.FINALIZED, State.FAILED, State.INVALID)
+"""States in which no more pictures are to be expected."""
 WIDE_CHECKPOINT_COLUMNS = (*tables.CHECKPOINT_COLUMNS, "SHA256")
 SheetOption = Annotated[
     Path | None, typer.Option("--sheet", help="Where the contact sheet goes. Default: JOB-samples.png in this folder.")
@@ -72,6 +75,7 @@ def samples(
     every: Annotated[
         bool, typer.Option("--all", help=f"Show every checkpoint, not only about {MOST_COLUMNS} of them.")
     ] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the training is over.")] = False,
     picture_shown: ShowOption = None,
     namespace: NamespaceOption = None,
     context: ContextOption = None,
@@ -80,6 +84,8 @@ def samples(
     """Build the contact sheet of a run: prompts down, steps across, what the base model draws first."""
     cluster = Cluster(namespace, context)
     body = cluster.get(TRAINING_JOB, job)
+    if wait:
+        body = next(one for one in cluster.watch(TRAINING_JOB, job) if _is_over(one))
     status, results = tables.read_status(body), _open(cluster, body, store_endpoint)
     rows = {row.step: row for row in status.checkpoints or ()}
     chosen = [step for step, row in rows.items() if row.best or row.state in {"Selected", "Published"}]
@@ -110,13 +116,11 @@ def compare(
 ) -> None:
     """Put two checkpoints side by side, of one job or of two: pictures, losses, and the settings that differ."""
     cluster = Cluster(namespace, context)
-    sides, statuses, opened = [], [], []
-    for word in (left, right):
-        job, checkpoint = comparing.read_side(word)
-        body = cluster.get(TRAINING_JOB, job)
-        statuses.append(tables.read_status(body))
-        sides.append(comparing.choose_side(job, checkpoint, statuses[-1]))
-        opened.append(_open(cluster, body, store_endpoint))
+    words = [comparing.read_side(word) for word in (left, right)]
+    bodies = [cluster.get(TRAINING_JOB, job) for job, _ in words]
+    statuses = [tables.read_status(body) for body in bodies]
+    sides = [comparing.choose_side(job, name, status) for (job, name), status in zip(words, statuses, strict=True)]
+    opened = [_open(cluster, body, store_endpoint) for body in bodies]
     prompts = comparing.join_prompts(opened[0].run.prompts, opened[1].run.prompts)
     columns = []
     base = opened[0].checkpoints.get(0)
@@ -160,10 +164,10 @@ def download(
         )
     make_folder(to)
     if checkpoint:
+        sides = {name: comparing.choose_side(job, name, status) for name in selection.read_names(checkpoint)}
         results = _open(cluster, body, store_endpoint)
         stem = slugify(results.run.model_name) or job
-        for name in selection.read_names(checkpoint):
-            side = comparing.choose_side(job, name, status)
+        for name, side in sides.items():
             if side.step not in results.checkpoints:
                 raise BadRequest(f"{name} of {job} is no longer in the store: it was deleted")
             manifest = results.checkpoints[side.step].manifest
@@ -180,6 +184,10 @@ def download(
             say(
                 f"{path}: {tables.format_size(path.stat().st_size)}{checked}" + ("" if is_new else ", was here already")
             )
+
+
+def _is_over(body: Object) -> bool:
+    return tables.read_state(tables.read_status(body))[0] in OVER
 
 
 def _open_store(cluster: Cluster, body: Object, endpoint: str | None) -> StudioStore:
