@@ -24,7 +24,7 @@ from figures import ROOT, Figure, write_figures
 from atelier_contract.inputs import TrainingInput
 from atelier_contract.manifests import CheckpointManifest, ExecutionManifest, RunManifest, StateManifest
 from atelier_contract.progress import Phase, ProgressReport
-from atelier_trainer.learn.captions import put_trigger
+from atelier_materials.dataset.triggers import put_trigger
 from atelier_trainer.learn.measure import load_published, measure_pipeline, open_pipeline
 from atelier_trainer.learn.train import train
 from atelier_trainer.records import Picture, Workspace

@@ -13,8 +13,8 @@ from atelier_contract import defaults
 from atelier_contract.inputs import TrainingInput
 from atelier_contract.manifests import DatasetItem
 from atelier_contract.settings import Settings
+from atelier_materials.dataset.triggers import put_trigger
 from atelier_trainer.edges.base_model_facts import BaseModelFacts
-from atelier_trainer.learn.captions import put_trigger  # pure text: no tensor comes with it
 
 MANY_CACHE_BYTES = 10_000_000_000
 """Of encodings: from here on their size is worth a sentence."""

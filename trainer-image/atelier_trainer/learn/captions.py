@@ -6,8 +6,9 @@ In: captions as the dataset has them. Out: the text that the encoders read. Pure
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass
+
+from atelier_materials.dataset.triggers import put_trigger
 
 PHRASINGS = (
     "{}",
@@ -33,16 +34,6 @@ PHRASINGS = (
 )
 """Twenty plain frames for a placeholder. The method is that of Gal et al. 2022 (textual inversion): the text around the
 placeholder varies, so that its vectors carry the concept and not the sentence. The sentences are our own."""
-
-
-def put_trigger(trigger: str, text: str) -> str:
-    """Return the text with the trigger before it, unless the text holds it already as a word of its own.
-
-    `TKXW` and `a teapot` give `TKXW, a teapot`; an empty text gives the trigger alone. `art` is not in `a party`.
-    """
-    if not trigger or re.search(rf"(?<!\w){re.escape(trigger)}(?!\w)", text):
-        return text
-    return f"{trigger}, {text}" if text else trigger
 
 
 VARIANTS = 8
