@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
@@ -17,6 +18,23 @@ MAX_FINDINGS = 20
 
 ModelType = Literal["ConceptModel", "Embedding"]
 """The two types of training: a LoRA adapter, or a textual inversion."""
+
+
+class DatasetLayout(StrEnum):
+    """How captions and repeats are told in a folder of pictures."""
+
+    PLAIN = "Plain"
+    """Pictures alone: whatever else lies there is not read."""
+    SIDECARS = "Sidecars"
+    """NAME.txt or NAME.caption beside NAME.png."""
+    TABLE = "Table"
+    """metadata.jsonl, .csv or .parquet with the columns file_name and text."""
+    KOHYA = "Kohya"
+    """Folders named NN_words: NN repeats, and the words for pictures without a caption file."""
+    KOHYA_TOML = "KohyaToml"
+    """Kohya's dataset configuration, a TOML beside the folders that it names."""
+    IMAGE_FOLDER = "ImageFolder"
+    """Hugging Face's: split folders (train/), tables in them, or class folders whose names are captions."""
 
 
 class UploadSource(Spec):
@@ -69,6 +87,8 @@ class DatasetSpec(Spec):
     """What the pictures show, for people. Mutable. Example: Studio photographs of the TKXW teapot."""
     source: DatasetSource
     """Where pictures and captions come from. Mutable: a change is inspected anew."""
+    layout: DatasetLayout | None = None
+    """How captions and repeats are told. Mutable. Default: detected, and said by `dataset check`. Example: Kohya."""
     storage: StorageSpec | None = None
     """Store that keeps revisions and pushes. Default: the Secret atelier-storage. Must be the jobs' storage."""
 

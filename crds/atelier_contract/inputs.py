@@ -13,7 +13,7 @@ from pydantic import Field
 
 from atelier_contract.architectures import Architecture
 from atelier_contract.base import Document, Report
-from atelier_contract.dataset import DatasetSource, ModelType
+from atelier_contract.dataset import DatasetLayout, DatasetSource, ModelType
 from atelier_contract.publishing import PublishSpec
 from atelier_contract.settings import Settings
 from atelier_contract.training_job import BaseModelSource
@@ -44,6 +44,8 @@ class DatasetInput(Report):
     source: DatasetSource
     revision: str = ""
     """Revision to verify against; empty for an inspection."""
+    layout: DatasetLayout | None = None
+    """For an inspection: how captions are told; None: it is detected."""
 
 
 class InspectInput(Document):

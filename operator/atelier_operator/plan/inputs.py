@@ -44,7 +44,7 @@ def build_inspect_input(view: DatasetView, spec: DatasetSpec) -> InspectInput:
     """Return the input of an inspection."""
     return InspectInput(
         store=build_store_input(spec.storage, view.meta.namespace, view.surroundings),
-        dataset=DatasetInput(name=view.meta.name, source=spec.source),
+        dataset=DatasetInput(name=view.meta.name, source=spec.source, layout=spec.layout),
     )
 
 
