@@ -60,6 +60,12 @@ class LocalFile:
     bytes: int
 
 
+def find_notes() -> Path:
+    """Return the folder of this machine's notes: in the person's cache, where losing it costs parts sent again."""
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "atelier" / "uploads"
+
+
 def list_folder(folder: Path) -> list[LocalFile]:
     """Return every regular file below a folder, sorted by path. Links to files are followed, links to folders not."""
     found = []
@@ -94,7 +100,7 @@ class Upload:
 
     opened: StudioStore
     meter: Meter
-    notes: Path
+    notes: Path = field(default_factory=find_notes)
     _stopped: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:

@@ -1,0 +1,177 @@
+"""`kubectl atelier dataset`: push a folder, list what there is, read what the inspection found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from atelier_studio.actions import datasets
+from atelier_studio.actions.tables import format_size, read_dataset_status, read_state
+from atelier_studio.cli.options import (
+    ContextOption,
+    DatasetArgument,
+    NamespaceOption,
+    OutputOption,
+    StoreEndpointOption,
+)
+from atelier_studio.cli.output import Output, is_terminal, say, say_aside, show, show_table
+from atelier_studio.cli.transferring import TransferMeter
+from atelier_studio.edges.cluster import DATASET, Cluster, Object
+from atelier_studio.errors import BadRequest, Exit, NotFound, StudioError
+
+if TYPE_CHECKING:
+    from atelier_studio.edges.store import StudioStore
+
+app = typer.Typer(no_args_is_help=True, help="Pictures to train on: check, push, list, read the report.")
+
+
+@app.command("list")
+def list_datasets(
+    namespace: NamespaceOption = None, context: ContextOption = None, output: OutputOption = None
+) -> None:
+    """Show the Datasets of a namespace."""
+    bodies = Cluster(namespace, context).list(DATASET)
+    wide = output is Output.WIDE
+    columns = datasets.WIDE_DATASET_COLUMNS if wide else datasets.DATASET_COLUMNS
+    show(bodies, output, columns, [datasets.build_dataset_row(body, wide=wide) for body in bodies])
+
+
+@app.command("push")
+def push(
+    folder: Annotated[Path, typer.Argument(help="Folder with pictures and captions, or an archive of one.")],
+    *,
+    name: Annotated[str | None, typer.Option("--name", help="Of the Dataset. Default: the folder's own.")] = None,
+    description: Annotated[str | None, typer.Option("--description", help="What the pictures show.")] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="What is not in the folder (any more) goes out of the dataset.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be sent.")] = False,
+    wait: Annotated[
+        bool | None,
+        typer.Option("--wait/--no-wait", help="Wait for the inspection and show it. Default: on a terminal."),
+    ] = None,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    store_endpoint: StoreEndpointOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Send a folder's pictures and captions to the store, and have them inspected.
+
+    Only what the store does not have is sent. Broken off at any moment, the same command goes on where it was.
+    """
+    from atelier_studio.actions import pushing  # noqa: PLC0415  (Pillow and boto3 come with these; help needs neither)
+    from atelier_studio.edges.store import open_store  # noqa: PLC0415  (as above)
+
+    with _open_folder(folder) as root:
+        called = pushing.check_name(name) if name else pushing.name_dataset(_stem_of(folder))
+        cluster = Cluster(namespace, context)
+        before = _find(cluster, called)
+        opened = open_store(cluster, datasets.read_storage(before) if before else None, endpoint=store_endpoint)
+        is_new = _send(opened, called, root, replace=replace, dry_run=dry_run)
+    if dry_run:
+        return
+    body = _announce(cluster, before, called, description, is_new=is_new)
+    if wait if wait is not None else is_terminal():
+        body = _await_inspection(cluster, body)
+    if output not in {None, Output.WIDE}:
+        show(body, output, (), ())
+        return
+    _tell(body)
+    if datasets.is_inspected(body) and read_state(read_dataset_status(body))[0] != "Inspected":
+        raise typer.Exit(Exit.FAILED)
+
+
+@app.command("show-report")
+def show_report(
+    name: DatasetArgument,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Show what the last inspection found."""
+    body = Cluster(namespace, context).get(DATASET, name)
+    if output not in {None, Output.WIDE}:
+        show(body, output, (), ())
+        return
+    _tell(body)
+
+
+def _send(opened: StudioStore, name: str, root: Path, *, replace: bool, dry_run: bool) -> bool:
+    """Send what of a folder belongs to a dataset; return whether that changed the dataset."""
+    from atelier_studio.actions import pushing  # noqa: PLC0415  (see `push`)
+    from atelier_studio.edges.dataset_push import list_missing, push_files  # noqa: PLC0415  (as above)
+    from atelier_studio.edges.upload import Upload, list_folder  # noqa: PLC0415  (as above)
+
+    found = {file.path: file for file in list_folder(root)}
+    sorting = pushing.sort_paths(found)
+    for line in pushing.describe_sorting(sorting):
+        say_aside(line)
+    files = [found[path] for path in sorting.going]
+    if not files:
+        raise BadRequest(f"{root} holds no pictures: name the folder that does", "docs/how-to/prepare-pictures.md")
+    size = sum(file.bytes for file in files)
+    with TransferMeter(f"pushing {name}", len(files), size) as meter:
+        upload = Upload(opened, meter)
+        if dry_run:
+            missing = list_missing(opened, name, files, upload)
+        else:
+            changed = push_files(upload, name, files, datetime.now(UTC), replaces=replace) is not None
+    if dry_run:
+        left = sum(file.bytes for file in missing)
+        say(f"would send {len(missing)} of {len(files)} files, {format_size(left)}; nothing was sent")
+        return False
+    say_aside(f"{len(files)} files: {meter.summary()}")
+    return changed
+
+
+def _announce(cluster: Cluster, before: Object | None, name: str, description: str | None, *, is_new: bool) -> Object:
+    """Create the Dataset, or have it looked at again where something has changed, and return it."""
+    if before is None:
+        return cluster.create(DATASET, datasets.build_dataset(name, description))
+    if not is_new and not description:
+        say_aside(f"Dataset {name} holds exactly these files already")
+        return before
+    return cluster.patch(DATASET, name, datasets.build_request(description, datetime.now(UTC)))
+
+
+def _await_inspection(cluster: Cluster, body: Object) -> Object:
+    name = body["metadata"]["name"]
+    if not datasets.is_inspected(body):
+        say_aside(f"the cluster inspects Dataset {name}; Ctrl-C ends the waiting, not the inspection")
+    for changed in cluster.watch(DATASET, name):
+        if datasets.is_inspected(changed):
+            return changed
+    raise StudioError(f"Dataset {name} is watched no more")  # a watch has no end
+
+
+def _tell(body: Object) -> None:
+    say(datasets.describe_dataset(body))
+    rows = datasets.build_finding_rows(read_dataset_status(body))
+    if rows:
+        show_table(datasets.FINDING_COLUMNS, rows)
+
+
+@contextmanager
+def _open_folder(path: Path) -> Iterator[Path]:
+    """Yield the folder to push. Raises BadRequest where there is none."""
+    if not path.is_dir():
+        raise BadRequest(f"{path} is no folder: name the one that holds the pictures")
+    yield path
+
+
+def _stem_of(path: Path) -> str:
+    return path.resolve().name
+
+
+def _find(cluster: Cluster, name: str) -> Object | None:
+    try:
+        return cluster.get(DATASET, name)
+    except NotFound:
+        # Where Atelier is not installed, the list says so before anything is sent.
+        cluster.list(DATASET)
+        return None
