@@ -1,41 +1,53 @@
 """What a dataset is: every file of it looked at once, on a laptop and in the inspection's pod alike.
 
 In: a dataset, wherever it lies. Out: its usable pictures, what was found, and the digest of the revision that follows.
-Files are looked at a handful at a time, so that memory does not grow with their number beyond a row each. The digest
+A few files are looked at at a time, so that memory does not grow with their number beyond a row each. The digest
 follows from pictures and captions alone: looking twice, from two places, finds the same revision.
 """
 
 from __future__ import annotations
 
+import io
 import statistics
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+from PIL import Image
 
 from atelier_contract.base import digest_of
 from atelier_contract.dataset import ResolutionStatus
 from atelier_contract.manifests import DatasetItem, DatasetRevision
 from atelier_contract.reasons import Finding
 from atelier_materials.dataset.captions import MOST_CAPTIONS, read_folder_name, stem_of
+from atelier_materials.dataset.consistency import CaptionRules, SeenPicture, judge_dataset
 from atelier_materials.dataset.findings import Findings
 from atelier_materials.dataset.listing import Listing, read_captions, sort_files
-from atelier_materials.dataset.pictures import MAX_FILE_BYTES, MIN_SIDE_PX, PictureRefused, look_at_picture
+from atelier_materials.dataset.near_duplicates import GRID_PX
+from atelier_materials.dataset.pictures import (
+    MAX_FILE_BYTES,
+    MIN_SIDE_PX,
+    PictureFacts,
+    PictureRefused,
+    look_at_picture,
+)
 from atelier_materials.dataset.sources import Dataset, SourceFile
 from atelier_materials.store.parallel import map_at_once
 from atelier_materials.store.protocol import Content
 
-HELD_OUT_FROM_PICTURES = 12
-"""Below, none are held out (DESIGN: truth of the result)."""
-LONG_CAPTION_WORDS = 60
-"""About 77 tokens."""
+OVERSIZED_PIXELS = 40_000_000
+"""Ten times what the largest `tuning.resolution`, 2,048 px, can show."""
+MOST_THUMBNAILS = 2000
+"""Kept for a report, of which it shows the telling ones: about 6 MB."""
 
 
 @dataclass(frozen=True)
 class Checks:
     """What an inspection is told beside the dataset."""
 
+    captions: CaptionRules = field(default_factory=CaptionRules)
+    """What captions are held against."""
     on_progress: Callable[[int, int], None] | None = None
     """Called after each picture with how many were looked at, of how many."""
 
@@ -49,6 +61,8 @@ class Inspection:
     items: list[DatasetItem]
     """Usable pictures, sorted by path."""
     findings: Findings
+    thumbnails: dict[str, bytes]
+    """Small JPEGs of the first pictures, by path."""
 
     @property
     def digest(self) -> str:
@@ -78,89 +92,110 @@ def inspect_dataset(dataset: Dataset, scratch: Path, *, checks: Checks) -> Inspe
         AtelierError: the source cannot be read.
     """
     findings = Findings()
-    listing = sort_files(dataset.files())
+    files = list(dataset.files())
+    listing = sort_files(iter(files))
     captions = read_captions(dataset, listing, findings)
     scratch.mkdir(parents=True, exist_ok=True)
-    items = list(_look_at_all(_Look(dataset, scratch, findings, checks), listing, captions))
-    _judge_whole(items, findings)
-    return Inspection(dataset.kind, listing, items, findings)
+    look = _Look(dataset, scratch, findings, checks)
+    seen = list(_look_at_all(look, listing, captions))
+    judge_dataset(seen, (file.path for file in files), checks.captions, findings)
+    return Inspection(dataset.kind, listing, [picture.item for picture in seen], findings, look.thumbnails)
 
 
 @dataclass(frozen=True)
 class _Look:
-    """What looking at any picture needs."""
+    """What looking at any picture needs, and what is kept of it."""
 
     dataset: Dataset
     scratch: Path
     findings: Findings
     checks: Checks
+    thumbnails: dict[str, bytes] = field(default_factory=dict)
 
 
-def _look_at_all(look: _Look, listing: Listing, captions: dict[str, list[str]]) -> Iterator[DatasetItem]:
-    findings = look.findings
+@dataclass(frozen=True)
+class _Looked:
+    """A picture's file: fetched, hashed and decoded."""
 
-    def fetch(numbered: tuple[int, SourceFile]) -> tuple[SourceFile, Path, Content]:
-        number, file = numbered
-        local = look.scratch / f"picture-{number}"
-        return file, local, look.dataset.shelf.fetch(file.key, local)
+    file: SourceFile
+    content: Content
+    facts: PictureFacts | None
+    """None: it is no picture that can be used."""
+    refusal: Finding | None = None
+    grid: bytes = b""
 
+
+def _look_at_all(look: _Look, listing: Listing, captions: dict[str, list[str]]) -> Iterator[SeenPicture]:
     small = [file for file in listing.pictures if file.bytes <= MAX_FILE_BYTES]
     for file in listing.pictures:
         if file.bytes > MAX_FILE_BYTES:
-            findings.add(Finding.PICTURE_TOO_LARGE, file.path)
-    for number, (file, local, content) in enumerate(map_at_once(fetch, list(enumerate(small))), 1):
-        item = _look_at_one(file, local, content.sha256, captions.get(file.path, []), findings)
-        local.unlink()
+            look.findings.add(Finding.PICTURE_TOO_LARGE, file.path)
+
+    def fetch_and_look(numbered: tuple[int, SourceFile]) -> _Looked:
+        return _fetch_and_look(look, numbered[1], f"picture-{numbered[0]}")
+
+    for done, looked in enumerate(map_at_once(fetch_and_look, list(enumerate(small))), 1):
         if look.checks.on_progress is not None:
-            look.checks.on_progress(number, len(small))
-        mask = listing.masks.get(stem_of(file.path))
-        if item is not None:
-            yield _add_mask(item, mask, look) if mask else item
+            look.checks.on_progress(done, len(small))
+        if looked.facts is None:
+            look.findings.add(looked.refusal or Finding.UNREADABLE_PICTURE, looked.file.path)
+            continue
+        _judge_picture(looked.file.path, looked.facts, look.findings)
+        if len(look.thumbnails) < MOST_THUMBNAILS:
+            look.thumbnails[looked.file.path] = looked.facts.thumbnail
+        item = _build_item(looked, looked.facts, captions.get(looked.file.path, []), look.findings)
+        mask = listing.masks.get(stem_of(item.path))
+        yield SeenPicture(_add_mask(item, mask, look) if mask else item, looked.facts.dhash, looked.grid)
     stems = {stem_of(picture.path) for picture in listing.pictures}
     for stem in sorted(listing.masks.keys() - stems):
-        findings.add(Finding.MASK_WITHOUT_PICTURE, listing.masks[stem].path)
+        look.findings.add(Finding.MASK_WITHOUT_PICTURE, listing.masks[stem].path)
 
 
-def _add_mask(item: DatasetItem, mask: SourceFile, look: _Look) -> DatasetItem:
-    """Return the picture with its mask, or as it was where the mask cannot be one of it."""
-    local = look.scratch / "mask"
-    size = None
-    if mask.bytes <= MAX_FILE_BYTES:
-        content = look.dataset.shelf.fetch(mask.key, local)
-        with suppress(PictureRefused):
-            facts = look_at_picture(local)
-            size = facts.width_px, facts.height_px
-        local.unlink()
-    if size != (item.width, item.height):
-        look.findings.add(Finding.MASK_UNUSABLE, mask.path)
-        return item
-    return item.model_copy(update={"mask_path": mask.path, "mask_sha256": content.sha256})
-
-
-def _look_at_one(
-    file: SourceFile, local: Path, sha256: str, captions: list[str], findings: Findings
-) -> DatasetItem | None:
+def _fetch_and_look(look: _Look, file: SourceFile, name: str) -> _Looked:
+    """Copy a file into scratch space, look at it and remove it again. Runs beside others of its kind."""
+    local = look.scratch / name
     try:
+        content = look.dataset.shelf.fetch(file.key, local)
         facts = look_at_picture(local)
     except PictureRefused as refusal:
-        findings.add(refusal.finding, file.path)
-        return None
-    repeats, words = read_folder_name(file.path)
-    if repeats > 1:
-        findings.add(Finding.FOLDER_REPEATS, file.path)
-    captions = [caption for caption in captions if caption] or ([words] if words else [])
-    if facts.is_animated:
-        findings.add(Finding.ANIMATED_PICTURE, file.path)
+        return _Looked(file, content, None, refusal.finding)
+    finally:
+        local.unlink(missing_ok=True)
+    return _Looked(file, content, facts, grid=shrink_to_grid(facts.thumbnail))
+
+
+def shrink_to_grid(thumbnail: bytes) -> bytes:
+    """Return a thumbnail's colours in 8 x 8 cells, row by row, RGB."""
+    with Image.open(io.BytesIO(thumbnail), formats=["JPEG"]) as picture:
+        return picture.convert("RGB").resize((GRID_PX, GRID_PX), Image.Resampling.BOX).tobytes()
+
+
+def _judge_picture(path: str, facts: PictureFacts, findings: Findings) -> None:
+    size = f"{facts.width_px} x {facts.height_px} px"
     if min(facts.width_px, facts.height_px) < MIN_SIDE_PX:
-        findings.add(Finding.PICTURE_TOO_SMALL, file.path)
+        findings.add(Finding.PICTURE_TOO_SMALL, path, size)
+    if facts.width_px * facts.height_px > OVERSIZED_PIXELS:
+        findings.add(Finding.PICTURE_OVERSIZED, path, size)
+    if facts.is_animated:
+        findings.add(Finding.ANIMATED_PICTURE, path)
+    if facts.has_alpha:
+        findings.add(Finding.TRANSPARENT_PICTURE, path)
+    if facts.has_profile:
+        findings.add(Finding.COLOURS_CONVERTED, path, facts.mode)
+
+
+def _build_item(looked: _Looked, facts: PictureFacts, captions: list[str], findings: Findings) -> DatasetItem:
+    path = looked.file.path
+    repeats, words = read_folder_name(path)
+    if repeats > 1:
+        findings.add(Finding.FOLDER_REPEATS, path, f"{repeats} times a pass")
+    captions = [caption for caption in captions if caption] or ([words] if words else [])
     if not captions:
-        findings.add(Finding.CAPTION_MISSING, file.path)
-    elif max(len(caption.split()) for caption in captions) > LONG_CAPTION_WORDS:
-        findings.add(Finding.CAPTION_TOO_LONG, file.path)
+        findings.add(Finding.CAPTION_MISSING, path)
     return DatasetItem(
-        path=file.path,
-        bytes=local.stat().st_size,
-        sha256=sha256,
+        path=path,
+        bytes=looked.content.bytes,
+        sha256=looked.content.sha256,
         width=facts.width_px,
         height=facts.height_px,
         caption=captions[0] if captions else None,
@@ -169,12 +204,12 @@ def _look_at_one(
     )
 
 
-def _judge_whole(items: list[DatasetItem], findings: Findings) -> None:
-    """Add what only the whole dataset shows."""
-    seen: set[str] = set()
-    for item in items:
-        if item.sha256 in seen:
-            findings.add(Finding.DUPLICATE_PICTURE, item.path)
-        seen.add(item.sha256)
-    if 0 < len(items) < HELD_OUT_FROM_PICTURES:
-        findings.add(Finding.FEW_PICTURES, f"{len(items)} pictures")
+def _add_mask(item: DatasetItem, mask: SourceFile, look: _Look) -> DatasetItem:
+    """Return the picture with its mask, or as it was where the mask cannot be one of it."""
+    looked = _fetch_and_look(look, mask, "mask") if mask.bytes <= MAX_FILE_BYTES else None
+    facts = looked.facts if looked is not None else None
+    if looked is None or facts is None or (facts.width_px, facts.height_px) != (item.width, item.height):
+        detail = f"{facts.width_px} x {facts.height_px} px" if facts is not None else ""
+        look.findings.add(Finding.MASK_UNUSABLE, mask.path, detail)
+        return item
+    return item.model_copy(update={"mask_path": mask.path, "mask_sha256": looked.content.sha256})

@@ -165,7 +165,7 @@ def test_captions(volume_tenant: Tenant, files: dict[str, bytes], caption: str |
         ({"metadata.jsonl": b"{not json"}, Finding.CAPTION_UNREADABLE, "metadata.jsonl"),
         ({"metadata.jsonl": b"[1, 2]"}, Finding.CAPTION_UNREADABLE, "metadata.jsonl"),
         ({"metadata.csv": b"file_name;text\na.png;x\n"}, Finding.CAPTION_UNREADABLE, "metadata.csv"),
-        ({"a.txt": b"word " * 61}, Finding.CAPTION_TOO_LONG, "a.png"),
+        ({"a.txt": b"word " * 76}, Finding.CAPTION_TOO_LONG, "a.png"),
         ({"sub/copy.png": GOOD}, Finding.DUPLICATE_PICTURE, "sub/copy.png"),
         ({"tiny.png": draw_png(63, 200)}, Finding.PICTURE_TOO_SMALL, "tiny.png"),
         ({"moving.webp": draw_webp(3)}, Finding.ANIMATED_PICTURE, "moving.webp"),
