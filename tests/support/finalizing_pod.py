@@ -40,8 +40,8 @@ def choose(tenant: Tenant, run: RunLayout, *steps: int) -> list[SelectedCheckpoi
     return [SelectedCheckpoint(step=step, sha256=digests[step][:16]) for step in steps]
 
 
-def publish(tenant: Tenant, selection: list[SelectedCheckpoint], **changes: object) -> Ending:
-    """Publish a selection."""
+def build_publish_input(tenant: Tenant, selection: list[SelectedCheckpoint], **changes: object) -> PublishInput:
+    """Return what a publish Job of the run is told."""
     asked = PublishInput(
         store=tenant.asked,
         job="teapot",
@@ -50,7 +50,12 @@ def publish(tenant: Tenant, selection: list[SelectedCheckpoint], **changes: obje
         slug="tkxw-teapot",
         selection=selection,
     )
-    return tenant.pod().run(Role.PUBLISH, asked.model_copy(update=changes))
+    return asked.model_copy(update=changes)
+
+
+def publish(tenant: Tenant, selection: list[SelectedCheckpoint], **changes: object) -> Ending:
+    """Publish a selection."""
+    return tenant.pod().run(Role.PUBLISH, build_publish_input(tenant, selection, **changes))
 
 
 def collect(

@@ -16,7 +16,6 @@ from atelier_contract.manifests import (
     FinalManifest,
 )
 from atelier_contract.names import TERMINATION_LIMIT_BYTES
-from atelier_contract.publishing import InvokeAiSpec, PublishSpec
 from atelier_contract.reasons import Reason
 from atelier_contract.roles import Role
 from atelier_contract.termination import PublishedRow, PublishResult, TerminationReport
@@ -102,13 +101,6 @@ class TestPublish:
         """Step 0 has no model."""
         ending = publish(tenant, [SelectedCheckpoint(step=0, sha256="")])
         assert ending.exit_code == ExitCode.INVALID_INPUT
-
-    def test_install_is_told_as_not_done(self, tenant: Tenant, run: RunLayout) -> None:
-        """Where InvokeAI is asked for, the models are published and the message says that they are not installed."""
-        asked = PublishSpec(invoke_ai=InvokeAiSpec(url="http://invoke:9090"))
-        ending = publish(tenant, choose(tenant, run, 4), publish=asked)
-        assert (ending.exit_code, ending.report.reason) == (ExitCode.DONE, Reason.COMPLETED)
-        assert "not installed in InvokeAI" in ending.report.message
 
 
 def test_forty_models_fit_into_last_words() -> None:
