@@ -51,7 +51,7 @@ def a_spec(**changes: Any) -> TrainingJobSpec:
 
 def test_finalize_says_what_is_kept_and_freed():
     """The question before finalizing tells what is published under which name, and how much is freed."""
-    lines = describe_finalize(a_spec(), a_status(), ["step-001000"], "tkxw-teapot")
+    lines = describe_finalize("teapot", a_spec(), a_status(), ["step-001000"])
     assert lines[:3] == [
         "1 of 3 checkpoints will be published:",
         "  step-001000   as tkxw-teapot-step-001000-aaaaaaaa   1.0 MB",
@@ -69,7 +69,7 @@ def test_finalize_says_what_is_kept_and_freed():
 )
 def test_finalize_says_until_when_it_can_be_undone(retention: dict[str, int] | None, sentence: str):
     """The last line tells when deletion begins, by the job's grace time or the default one."""
-    lines = describe_finalize(a_spec(retention=retention), a_status(), ["step-001000"], "tkxw-teapot")
+    lines = describe_finalize("teapot", a_spec(retention=retention), a_status(), ["step-001000"])
     assert sentence in lines[-1]
 
 

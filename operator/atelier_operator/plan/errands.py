@@ -72,8 +72,9 @@ def look_after_errand(look: Look, status: TrainingJobStatus, role: Role, wish: s
     if stuck:
         following = _name(look, role, wish, failures + 1)
         return Errand(following, failures + 1, problem=stuck, wait_seconds=0.0, hopeless=DeleteJob(job.name, job.uid))
-    ended = any(pod.report for pod in job.pods)
-    problem = explain_job(job)[1] if ended else ""
+    said = find_report(job)
+    is_done = said is not None and said.reason is Reason.COMPLETED  # its Job is only not closed yet
+    problem = explain_job(job)[1] if any(pod.report for pod in job.pods) and not is_done else ""
     return Errand(name, failures, running=job, problem=problem, look_again_seconds=start_seconds)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from atelier_contract import defaults
-from atelier_contract.identity import name_checkpoint
+from atelier_contract.identity import name_checkpoint, slugify
 from atelier_contract.training_job import SelectionSpec, TrainingJobSpec
 from atelier_contract.training_job_status import CheckpointStatus, TrainingJobStatus
 from atelier_studio.actions.tables import format_duration, format_size
@@ -94,7 +94,7 @@ def build_selection(
     wanted = (wanted | set(add)) - set(remove)
     if finalize and not wanted:
         raise BadRequest(
-            "nothing is selected: select at least one checkpoint first (`kubectl atelier select JOB CHECKPOINT`). To "
+            "nothing is selected: select at least one checkpoint first (`kubectl atelier select`). To "
             "keep none, delete the TrainingJob with deletionPolicy: Delete"
         )
     patch: dict[str, Any] = {"checkpoints": sorted(wanted)}
@@ -118,15 +118,16 @@ def refuse_frozen(status: TrainingJobStatus) -> None:
         )
 
 
-def describe_finalize(spec: TrainingJobSpec, status: TrainingJobStatus, kept: Sequence[str], stem: str) -> list[str]:
+def describe_finalize(job: str, spec: TrainingJobSpec, status: TrainingJobStatus, kept: Sequence[str]) -> list[str]:
     """Return the lines that say what finalizing keeps, publishes and frees, and until when it can be undone.
 
     Args:
-        spec: the job's, for its grace time.
+        job: its name.
+        spec: the job's, for its grace time and its model's name.
         status: the job's, for its checkpoints.
         kept: names of the selected ones.
-        stem: what published files are named after.
     """
+    stem = slugify(spec.model_name) or job
     rows = list_selectable(status)
     stays = [row for row in rows if row.name in kept]
     goes = [row for row in rows if row.name not in kept]
@@ -137,18 +138,18 @@ def describe_finalize(spec: TrainingJobSpec, status: TrainingJobStatus, kept: Se
         lines.append(f"{len(goes)} will be deleted, which frees {freed}: {', '.join(row.name for row in goes)}")
     else:
         lines.append("nothing will be deleted: all checkpoints are selected")
-    lines.append(_describe_grace(spec, bool(goes)))
+    lines.append(_describe_grace(job, spec, deletes=bool(goes)))
     return lines
 
 
-def _describe_grace(spec: TrainingJobSpec, deletes: bool) -> str:
+def _describe_grace(job: str, spec: TrainingJobSpec, *, deletes: bool) -> str:
     asked = spec.retention.grace_seconds if spec.retention else None
     seconds = defaults.GRACE_SECONDS if asked is None else asked
     if not deletes:
-        return "it can be undone with `kubectl atelier deselect`"
+        return f"it can be undone: `kubectl atelier deselect {job} CHECKPOINT`"
     if seconds == 0:
         return "deletion begins at once (retention.graceSeconds is 0): it cannot be undone"
     return (
-        f"deletion begins {format_duration(seconds)} after publishing; until then `kubectl atelier select JOB "
+        f"deletion begins {format_duration(seconds)} after publishing; until then `kubectl atelier select {job} "
         "CHECKPOINT` rescues a checkpoint, afterwards it cannot be undone"
     )

@@ -18,6 +18,8 @@ Object = dict[str, Any]
 BLOCKS = "▁▂▃▄▅▆▇█"
 RESTS = (State.AWAITING_SELECTION, State.FINALIZED, State.FAILED, State.INVALID)
 """States that nothing but a person leaves."""
+MOVING = (State.PREPARING, State.TRAINING)
+"""States in which the progress of a status is of now."""
 FAILURES = (State.FAILED, State.INVALID)
 
 
@@ -108,10 +110,10 @@ def list_news(before: TrainingJobStatus | None, status: TrainingJobStatus) -> It
             yield f"checkpoint {row.name}{loss}  {row.samples} samples" + ("  lowest so far" if row.best else "")
     ended = {one.id for one in before.attempts or () if one.reason} if before else set()
     for attempt in status.attempts or ():
-        if attempt.reason and attempt.id not in ended and state not in RESTS:
+        if before and attempt.reason and attempt.id not in ended and state not in RESTS:
             yield f"attempt from step {attempt.from_step} ended at step {attempt.to_step}: {attempt.reason}"
     line = tell_progress(status)
-    if line and state not in RESTS and (before is None or tell_progress(before) != line):
+    if line and state in MOVING and (before is None or tell_progress(before) != line):
         phase = status.progress.phase if status.progress else ""
         yield f"{phase or state}  {line}"
 

@@ -16,7 +16,7 @@ import typer
 
 from atelier_contract.exit_codes import ExitCode
 from atelier_materials.errors import AtelierError
-from atelier_studio.cli import creating, following, jobs, results, selecting
+from atelier_studio.cli import creating, explaining, following, jobs, results, selecting
 from atelier_studio.errors import Exit, StudioError, find_page
 
 WORK, CHOOSE = "Train and watch", "Choose and keep"
@@ -36,6 +36,7 @@ VERBS: tuple[tuple[str, str, Callable[..., None]], ...] = (
     ("describe", WORK, jobs.describe),
     ("watch", WORK, following.watch),
     ("logs", WORK, following.logs),
+    ("explain-failure", WORK, explaining.explain_failure),
     ("stop", WORK, jobs.stop),
     ("suspend", WORK, jobs.suspend),
     ("resume", WORK, jobs.resume),

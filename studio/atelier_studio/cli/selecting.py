@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from atelier_contract.identity import slugify
 from atelier_contract.reasons import State
 from atelier_studio.actions import selection, tables
 from atelier_studio.cli.asking import ask_to_go_on
@@ -92,7 +91,7 @@ def finalize(
     refuse_early(job, state)
     patch = selection.build_selection(spec.selection, status, finalize=True)
     kept = patch["spec"]["selection"]["checkpoints"]
-    for line in selection.describe_finalize(spec, status, kept, slugify(spec.model_name) or job):
+    for line in selection.describe_finalize(job, spec, status, kept):
         say_aside(line)
     if dry_run is None:
         ask_to_go_on("Finalize?", yes=yes)
