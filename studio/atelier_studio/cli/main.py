@@ -16,10 +16,10 @@ import typer
 
 from atelier_contract.exit_codes import ExitCode
 from atelier_materials.errors import AtelierError
-from atelier_studio.cli import creating, explaining, following, jobs, results, selecting
+from atelier_studio.cli import creating, explaining, following, jobs, publishing, results, selecting
 from atelier_studio.errors import Exit, StudioError, find_page
 
-WORK, CHOOSE = "Train and watch", "Choose and keep"
+BRING, WORK, CHOOSE = "Bring what to train on", "Train and watch", "Choose and keep"
 app = typer.Typer(
     name="kubectl-atelier",
     no_args_is_help=True,
@@ -48,10 +48,13 @@ VERBS: tuple[tuple[str, str, Callable[..., None]], ...] = (
     ("deselect", CHOOSE, selecting.deselect),
     ("finalize", CHOOSE, selecting.finalize),
     ("download", CHOOSE, results.download),
+    ("publish", CHOOSE, publishing.publish),
 )
 """Every verb, under which heading of the help it stands, and what runs it."""
 for verb, panel, run in VERBS:
     app.command(verb, rich_help_panel=panel)(run)
+app.add_typer(datasets.app, name="dataset", rich_help_panel=BRING)
+app.add_typer(base_models.app, name="base-model", rich_help_panel=BRING)
 
 EXIT_OF_MATERIAL = {
     ExitCode.INVALID_INPUT: Exit.BAD_REQUEST,
