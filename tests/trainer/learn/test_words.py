@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from atelier_materials.dataset.buckets import assign_shapes, list_shapes
 from atelier_materials.dataset.triggers import put_trigger
 from atelier_materials.errors import DatasetUnusable
-from atelier_trainer.learn.buckets import assign_shapes, list_shapes
 from atelier_trainer.learn.captions import PHRASINGS, Wording
 from atelier_trainer.learn.pictures import read_pixels, read_size
 from atelier_trainer.learn.split import choose_held_out

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from atelier_trainer.learn.buckets import Shape
+from atelier_materials.dataset.buckets import Shape
 from atelier_trainer.learn.draws import Draws
 
 

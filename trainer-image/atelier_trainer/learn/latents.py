@@ -18,7 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from atelier_trainer.learn.buckets import Shape
+from atelier_materials.dataset.buckets import Shape
 from atelier_trainer.learn.encodings import (
     HALF_BYTES,
     EncodingKeys,

@@ -17,7 +17,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from atelier_trainer.learn.buckets import Shape
+from atelier_materials.dataset.buckets import Shape
 from atelier_trainer.learn.pictures import open_picture, turn_upright
 from atelier_trainer.records import Picture
 

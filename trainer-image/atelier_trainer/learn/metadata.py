@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from atelier_contract.architectures import Architecture
 from atelier_contract.inputs import TrainingInput
 from atelier_contract.settings import Settings
+from atelier_materials.dataset.buckets import Shape
 from atelier_trainer.learn.batches import BatchPlan
-from atelier_trainer.learn.buckets import Shape
 from atelier_trainer.learn.families.base import Family
 from atelier_trainer.learn.methods.base import ModelTensors
 from atelier_trainer.learn.tensor_files import digest_tensors

@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
+from atelier_materials.dataset.buckets import GRID_PX, assign_shapes, describe_shapes, list_shapes
 from atelier_trainer.learn.batches import BatchPlan
-from atelier_trainer.learn.buckets import GRID_PX, assign_shapes, describe_shapes, list_shapes
 from atelier_trainer.learn.draws import Draws
 
 SQUARE, WIDE = (512, 512), (640, 384)
