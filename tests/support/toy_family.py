@@ -34,7 +34,6 @@ class ToyFamily:
     encoded_pictures: int = 0
     encoded_texts: list[str] = field(default_factory=list)
     drawn: int = 0
-    rested: list[frozenset[str]] = field(default_factory=list)
     architecture: Architecture = Architecture.STABLE_DIFFUSION_1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     encoders: dict[str, Encoder] = field(default_factory=dict)
@@ -60,9 +59,14 @@ class ToyFamily:
         """Return a text's words and a limit."""
         return len(text.split()), 75
 
-    def rest(self, live: frozenset[str]) -> None:
-        """Note that encoders may rest."""
-        self.rested.append(live)
+    def start_denoiser(self) -> None:
+        """Read nothing: it is there."""
+
+    def rest_text(self) -> None:
+        """Keep what takes no memory."""
+
+    def rest_pictures(self) -> None:
+        """Keep what takes no memory."""
 
     def draw_timestep(self, generator: Generator, latent_shape: torch.Size) -> Tensor:
         """Draw a whole number below 1,000."""

@@ -1,7 +1,7 @@
 """Everything that is the same in every step, made ready once: model, method, latents, texts, batches.
 
-In: a workspace. Out: a `Prepared` that the loop draws from. Phase: Caching. Pictures are encoded before the method is
-built, because the denoiser loads meanwhile and only the method needs it.
+In: a workspace. Out: a `Prepared` that the loop draws from. Phase: Caching. Texts come first, so that their encoders
+are gone before the denoiser takes its memory; pictures are encoded while it is read, because only the method needs it.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ from atelier_trainer.learn.gradients import GradientComputer
 from atelier_trainer.learn.latents import PictureLatents
 from atelier_trainer.learn.masks import PictureMasks
 from atelier_trainer.learn.methods.base import Method
+from atelier_trainer.learn.methods.frozen_text import find_frozen_text
 from atelier_trainer.learn.methods.registry import build_method
 from atelier_trainer.learn.pictures import read_size
-from atelier_trainer.learn.priors import PriorPlaces, PriorRows, draw_prior_pictures, read_prior
+from atelier_trainer.learn.priors import PriorPlaces, PriorRows, draw_prior_pictures, list_prior_texts, read_prior
 from atelier_trainer.learn.progress import Progress
 from atelier_trainer.learn.prompts import PromptEncoder
-from atelier_trainer.learn.run import Sides, choose_sides, resolve_run
+from atelier_trainer.learn.run import Sides, build_wording, choose_sides, resolve_run
 from atelier_trainer.learn.single_file import open_base_model
 from atelier_trainer.learn.texts import PictureTexts
 from atelier_trainer.records import Cache, Picture, Recorder, Workspace
@@ -95,19 +96,20 @@ def prepare(
     bench = Bench(run, family, workspace.cache or MemoryCache(), keys, progress, pause)
     plan = _plan_batches(run, sides, draws)
     progress.steps_per_epoch = plan.steps_per_epoch
+    texts = PictureTexts(sides.training, settings, build_wording(settings), draws)
+    encoder = _encode_texts(bench, texts, sides.measured, workspace.prior_pictures)
+    family.start_denoiser()
     latents = bench.encode(sides.training, plan.shapes, flip=settings.flip)
     measured_latents = _encode_measured(bench, sides.measured)
     method = build_method(family, settings, draws)
     if workspace.run is None:  # only now: a base model that does not load must not be what the run is pinned to
         recorder.record_run(run)
-    encoder = PromptEncoder(family, method, bench.cache, keys)
-    texts = PictureTexts(sides.training, settings, method.wording, draws)
+    encoder = encoder or PromptEncoder(family, method, bench.cache, keys)
     priors = _prepare_priors(bench, workspace, encoder, plan, draws)
     measured = _word_measured(sides.measured, measured_latents, method.wording)
-    has_space = _fill_texts(bench, encoder, texts, priors, measured)
     _warn_of_long_captions(sides.training, family, method, progress)
-    if latents.is_kept and has_space:  # else encoders are asked in every step, and moving them costs more than room
-        family.rest(method.live_encoders)
+    if latents.is_kept:  # else it is asked in every step, and bringing it costs more than room
+        family.rest_pictures()
     masks = PictureMasks(sides.training, plan.shapes, family.pixels_per_latent) if settings.masks == "auto" else None
     return Prepared(
         run=run,
@@ -170,19 +172,29 @@ def _prepare_priors(
     return PriorRows(places, bench.encode(places.pictures, places.shapes), prior.prompt, draws)
 
 
-def _fill_texts(
-    bench: Bench, encoder: PromptEncoder, texts: PictureTexts, priors: PriorRows | None, measured: Sequence[Measured]
-) -> bool:
-    """Encode every text that the run can read: of pictures, measurements and samples; return whether all have space."""
-    drawn = ["", bench.run.settings.validation.negative_prompt, *bench.run.prompts]
-    said = [*texts.list_all(), *(priors.list_texts() if priors else []), *(m.text for m in measured), *drawn]
-    has_space = encoder.fill(list(dict.fromkeys(said)), bench.pause)
-    if not has_space:
+def _encode_texts(
+    bench: Bench, texts: PictureTexts, measured: Sequence[Picture], priors: Sequence[Picture]
+) -> PromptEncoder | None:
+    """Encode every text that the run can read, of pictures, measurements and samples, and let the encoders rest.
+
+    None where a text encoder learns: then there is nothing to encode before the method is built on it.
+    """
+    settings = bench.run.settings
+    frozen = find_frozen_text(settings)
+    if frozen is None:
+        return None
+    encoder = PromptEncoder(bench.family, frozen, bench.cache, bench.keys)
+    drawn = ["", settings.validation.negative_prompt, *bench.run.prompts]
+    worded = [texts.wording.word(picture.caption) for picture in measured]
+    said = [*texts.list_all(), *list_prior_texts(settings, priors), *worded, *drawn]
+    if encoder.fill(list(dict.fromkeys(said)), bench.pause):
+        bench.family.rest_text()
+    else:  # they are asked in every step, and bringing them costs more than room
         bench.progress.warn(
             "scratch space does not hold all encoded texts: some are encoded whenever they are read, which is slower; "
             "raise spec.pod.ephemeralStorage"
         )
-    return has_space
+    return encoder
 
 
 def _warn_of_long_captions(pictures: Sequence[Picture], family: Family, method: Method, progress: Progress) -> None:

@@ -34,6 +34,24 @@ def read_prior(settings: Settings) -> PriorSettings | None:
     return settings.concept_model.prior if settings.concept_model is not None else None
 
 
+def word_prior(picture: Picture, prompt: str) -> str:
+    """Return what is said of a prior picture: its own caption, or the prompt where it has none."""
+    return picture.caption or prompt
+
+
+def list_prior_texts(settings: Settings, pictures: Sequence[Picture]) -> list[str]:
+    """Return every text that prior rows can have, each once.
+
+    Args:
+        settings: of the run.
+        pictures: given ones; none where the base model is to draw them, which have no captions.
+    """
+    prior = read_prior(settings)
+    if prior is None:
+        return []
+    return list(dict.fromkeys(word_prior(picture, prior.prompt) for picture in pictures)) or [prior.prompt]
+
+
 class PriorPlaces:
     """Which prior pictures go with which training shape."""
 
@@ -75,14 +93,7 @@ class PriorRows:
         """Return latents and text of one prior row: a picture of the batch's shape, and its own caption."""
         candidates = self.places.of_shape(shape)
         index = candidates[self.draws.pick(len(candidates), "prior", step, item)]
-        return self.latents.read(index), self._word(self.places.pictures[index])
-
-    def list_texts(self) -> list[str]:
-        """Return every text that `draw` can return, each once."""
-        return list(dict.fromkeys(self._word(picture) for picture in self.places.pictures))
-
-    def _word(self, picture: Picture) -> str:
-        return picture.caption or self.prompt
+        return self.latents.read(index), word_prior(self.places.pictures[index], self.prompt)
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ from atelier_trainer.learn.encodings import (
     write_conditions,
 )
 from atelier_trainer.learn.families.base import Conditions, Family, Pause
-from atelier_trainer.learn.methods.base import Method
+from atelier_trainer.learn.methods.base import TextSide
 from atelier_trainer.learn.transfers import move_to
 from atelier_trainer.records import Cache
 
@@ -38,7 +38,7 @@ class PromptEncoder:
     """Turns texts into conditions for one family and method."""
 
     def __init__(
-        self, family: Family, method: Method, cache: Cache | None = None, keys: EncodingKeys | None = None
+        self, family: Family, method: TextSide, cache: Cache | None = None, keys: EncodingKeys | None = None
     ) -> None:
         """Keep texts in a cache under keys; without one, in memory."""
         self._family, self._method = family, method

@@ -53,19 +53,41 @@ def change_weights(folder: Path, architecture: Architecture, **changes: torch.Te
     save_file({name: tensor for name, tensor in tensors.items() if changes.get(name, tensor) is not None}, path)
 
 
+def test_the_denoiser_is_read_when_it_is_asked_for(
+    architecture: Architecture, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loaded family has not opened its denoiser's weights: they are read when they may take their place, and once."""
+    opened, right = [], loading.stream_tensors
+
+    def look(*told: Any) -> Iterator[tuple[str, torch.Tensor]]:
+        opened.append(told)
+        yield from right(*told)
+
+    monkeypatch.setattr(loading, "stream_tensors", look)
+    family = load(architecture, folder)
+    assert not opened
+    for _ in range(2):
+        family.start_denoiser()
+    assert family.denoiser is family.denoiser
+    assert len(opened) == 1
+
+
 def test_the_denoiser_is_read_while_encoders_work(
     architecture: Architecture, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Texts and pictures are encoded while the denoiser's first tensor is still awaited."""
-    may_read, right = threading.Event(), loading.stream_tensors
+    begun, may_read, right = threading.Event(), threading.Event(), loading.stream_tensors
 
     def wait(*told: Any) -> Iterator[tuple[str, torch.Tensor]]:
+        begun.set()
         assert may_read.wait(60)
         yield from right(*told)
 
     monkeypatch.setattr(loading, "stream_tensors", wait)
     family = load(architecture, folder)
+    family.start_denoiser()
     try:
+        assert begun.wait(60)
         assert family.encode_prompts(["a star"])["text"].shape[0] == 1
         assert family.encode_picture(torch.zeros(1, 3, 64, 64)).mean.shape[-2:] == (8, 8)
     finally:

@@ -13,10 +13,10 @@ from atelier_contract.architectures import Architecture
 from atelier_trainer.learn.families.base import Family
 from atelier_trainer.learn.families.parts import Part
 from atelier_trainer.learn.families.registry import load_family
+from mappings import list_mapped
 from tiny_models import WRITERS
 
 CPU = torch.device("cpu")
-MAPPINGS = Path("/proc/self/maps")
 
 
 class Traveller(nn.Linear):
@@ -44,19 +44,13 @@ class Loads:
 
 @pytest.fixture(params=list(Architecture), ids=lambda architecture: architecture.value)
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A model of each family, in a folder of its own that is named as the family is."""
+    """A model of each family, in a folder that is named as the family is."""
     architecture: Architecture = request.param
     return WRITERS[architecture](tmp_path / architecture.value)
 
 
 def load(folder: Path) -> Family:
     return load_family(Architecture(folder.name), folder, CPU, torch.float32, "contiguous")
-
-
-def list_mapped(folder: Path) -> set[str]:
-    """Return the parts of a base model whose weights are mapped into this process."""
-    lines = [line for line in MAPPINGS.read_text().splitlines() if str(folder) in line]
-    return {Path(line.split()[-1]).parent.name for line in lines}
 
 
 def test_a_part_comes_with_its_first_use_and_stays() -> None:
@@ -98,7 +92,8 @@ def test_a_family_at_rest_still_answers(folder: Path) -> None:
     family, pixels = load(folder), torch.zeros(1, 3, 64, 64)
     with torch.no_grad():
         before, picture = family.encode_prompts(["a star"]), family.encode_picture(pixels)
-        family.rest(frozenset())
+        family.rest_text()
+        family.rest_pictures()
         drawn = torch.get_rng_state()
         after = family.encode_prompts(["a star"])
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -112,7 +107,9 @@ def test_what_rests_is_in_no_memory(folder: Path) -> None:
     denoiser = family.denoiser  # read by now, and no file is open any more
     encoders = {*family.encoders, "vae"}
     assert list_mapped(folder) == encoders, "weights are the files' own, so that they are copied nowhere"
-    family.rest(frozenset())
+    family.rest_text()
+    assert list_mapped(folder) == {"vae"}
+    family.rest_pictures()
     assert list_mapped(folder) == set()
     with torch.no_grad():
         family.encode_prompts(["a star"])
@@ -120,13 +117,3 @@ def test_what_rests_is_in_no_memory(folder: Path) -> None:
     assert list_mapped(folder) == set()
     assert not any(encoder.part.is_in_memory for encoder in family.encoders.values())
     assert denoiser is family.denoiser
-
-
-def test_live_encoders_stay(folder: Path) -> None:
-    """An encoder that something trained sits in is the same object after the others went to rest."""
-    family = load(folder)
-    live = next(iter(family.encoders))
-    model = family.encoders[live].model
-    family.rest(frozenset({live}))
-    assert family.encoders[live].model is model
-    assert {name for name, encoder in family.encoders.items() if encoder.part.is_in_memory} == {live}

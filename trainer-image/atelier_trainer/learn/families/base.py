@@ -75,9 +75,12 @@ class Family(Protocol):
     """What guidance leads away from where no negative prompt is given. `nothing`: the family has no such guidance, and
     negative prompts are not read at all."""
 
+    def start_denoiser(self) -> None:
+        """Begin to read the denoiser, which takes its memory, in the background."""
+
     @property
     def denoiser(self) -> nn.Module:
-        """The model that is trained or adapted. It loads in the background; asking for it waits.
+        """The model that is trained or adapted. Asking for it waits until it is read.
 
         Raises:
             BaseModelUnusable: it does not load.
@@ -92,11 +95,14 @@ class Family(Protocol):
     def count_tokens(self, text: str) -> tuple[int, int]:
         """Return how many tokens a text has and how many are read."""
 
-    def rest(self, live: frozenset[str]) -> None:
-        """Let the picture encoder, and all text encoders but the live ones, leave the device's memory and the host's.
+    def rest_text(self) -> None:
+        """Let the text encoders leave memory, the device's and the host's: none of them may have changed.
 
-        Whatever is used again is there for as long as the call takes.
+        Where they are used again they are there for as long as the call takes.
         """
+
+    def rest_pictures(self) -> None:
+        """Let the picture encoder leave memory, as `rest_text`."""
 
     def draw_timestep(self, generator: Generator, latent_shape: Size) -> Tensor:
         """Draw one training timestep for latents of a shape [C, H, W], a scalar on the CPU.

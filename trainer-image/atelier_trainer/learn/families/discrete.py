@@ -4,7 +4,7 @@ Both noise by a schedule of a thousand steps, predict noise or velocity, and are
 guidance. They differ in what they are told of a text, which is each family's own file. Every figure that differs
 between checkpoints (scale and size of the latents, prediction type, noise schedule) is read from their configs.
 
-Loading: encoders and VAE first, the UNet in the background. Knows neither methods nor data.
+Loading: encoders and VAE at once, the UNet in the background when it is told to. Knows neither methods nor data.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class DiscreteDiffusion(ABC):
             self._codec = Codec(opened.load_autoencoder, device)
             self._sampler_config: Any = DDPMScheduler.from_config(opened.read_config("scheduler")).config
             self.schedule = read_schedule(self._sampler_config, device)
-            self._loading = opened.start_denoiser("unet", UNet2DConditionModel, denoiser_dtype, device)
+            self._pending = opened.open_denoiser("unet", UNet2DConditionModel, denoiser_dtype, device)
         self.prediction = PREDICTIONS[self.schedule.prediction]
         self.latent_channels = self._codec.latent_channels
         self.pixels_per_latent = self._codec.pixels_per_latent
@@ -89,11 +89,15 @@ class DiscreteDiffusion(ABC):
         """Return what the UNet is told besides latents, timesteps and token states; nothing unless a family adds it."""
         return {}
 
+    def start_denoiser(self) -> None:
+        """Begin to read the UNet in the background."""
+        self._pending.start()
+
     @cached_property
     def denoiser(self) -> nn.Module:
         """The UNet, once it is read."""
         with translate_refusals(self.architecture):
-            unet = freeze(self._loading.wait())
+            unet = freeze(self._pending.wait())
         return unet.to(memory_format=torch.channels_last) if self._layout == CHANNELS_LAST else unet
 
     def encode_picture(self, pixels: Tensor) -> Posterior:
@@ -104,9 +108,13 @@ class DiscreteDiffusion(ABC):
         """Return how many tokens a text has and how many are read. All encoders of a family read alike."""
         return count_tokens(next(iter(self.encoders.values())), text)
 
-    def rest(self, live: frozenset[str]) -> None:
-        """Let the VAE, and all text encoders but the live ones, leave memory."""
-        rest_parts(self._codec.part, *(encoder.part for name, encoder in self.encoders.items() if name not in live))
+    def rest_text(self) -> None:
+        """Let the text encoders leave memory."""
+        rest_parts(*(encoder.part for encoder in self.encoders.values()))
+
+    def rest_pictures(self) -> None:
+        """Let the VAE leave memory."""
+        rest_parts(self._codec.part)
 
     def draw_timestep(self, generator: Generator, latent_shape: Size) -> Tensor:  # noqa: ARG002 - other families shift
         """Draw a timestep, each as likely as the others (Ho et al. 2020, algorithm 1)."""

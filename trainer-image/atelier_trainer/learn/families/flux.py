@@ -9,8 +9,8 @@ Latents are shifted and scaled, (z - shift) · scale: without the shift every pi
 denoiser has never met. They are read in patches of 2 x 2 as one row of tokens. Min-SNR weights do not apply: a flow's
 target is of one size at every share of noise.
 
-Loading: encoders and VAE first, the transformer in the background. T5, with 9.5 GB in half precision, comes to the
-device with the first text, so that it does not lie there while pictures are encoded. Knows neither methods nor data.
+Loading: encoders and VAE at once, the transformer in the background when it is told to: after T5 rests, which has 9.5
+GB in half precision and comes to the device with the first text. Knows neither methods nor data.
 """
 
 from __future__ import annotations
@@ -87,17 +87,21 @@ class Flux1:
             self._codec = Codec(opened.load_autoencoder, device)
             self.shift = read_shift(FlowMatchEulerDiscreteScheduler.from_config(opened.read_config("scheduler")).config)
             self.is_guided = bool(opened.read_config("transformer").get("guidance_embeds"))
-            self._loading = opened.start_denoiser("transformer", FluxTransformer2DModel, denoiser_dtype, device)
+            self._pending = opened.open_denoiser("transformer", FluxTransformer2DModel, denoiser_dtype, device)
         self.text_tokens = DEV_TOKENS if self.is_guided else SCHNELL_TOKENS
         self.latent_channels = self._codec.latent_channels
         self.pixels_per_latent = self._codec.pixels_per_latent
         self._positions: dict[tuple[int, int], Tensor] = {}
 
+    def start_denoiser(self) -> None:
+        """Begin to read the transformer in the background."""
+        self._pending.start()
+
     @cached_property
     def denoiser(self) -> nn.Module:
         """The transformer, once it is read."""
         with translate_refusals(self.architecture):
-            return freeze(self._loading.wait())
+            return freeze(self._pending.wait())
 
     def encode_picture(self, pixels: Tensor) -> Posterior:
         """Return the posterior of one picture [1, 3, H, W] in [-1, 1], shifted and scaled."""
@@ -120,9 +124,13 @@ class Flux1:
         """Return how many tokens a text has for T5, and how many are read, without the end."""
         return len(self.encoders[T5].tokenizer.tokenize(text)), self.text_tokens - 1
 
-    def rest(self, live: frozenset[str]) -> None:
-        """Let the VAE, and all text encoders but the live ones, leave memory."""
-        rest_parts(self._codec.part, *(encoder.part for name, encoder in self.encoders.items() if name not in live))
+    def rest_text(self) -> None:
+        """Let the text encoders leave memory."""
+        rest_parts(*(encoder.part for encoder in self.encoders.values()))
+
+    def rest_pictures(self) -> None:
+        """Let the VAE leave memory."""
+        rest_parts(self._codec.part)
 
     def draw_timestep(self, generator: Generator, latent_shape: Size) -> Tensor:
         """Draw a share of noise, shifted for the picture's size as drawing shifts it."""

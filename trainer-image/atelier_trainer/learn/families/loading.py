@@ -1,7 +1,7 @@
 """How a family's parts are loaded: offline, from safetensors alone, without remote code.
 
-The denoiser is most of a base model. It is read in a thread of its own while the encoders already work, each tensor
-straight into the format and onto the device where it is computed with. The libraries' own loaders are of no use for
+The denoiser is most of a base model. It is read in a thread of its own while pictures are encoded, each tensor straight
+into the format and onto the device where it is computed with. The libraries' own loaders are of no use for
 that: they change process-wide settings while they run (the default number format, how modules make parameters), under
 the feet of whatever else computes.
 
@@ -67,10 +67,10 @@ class DiffusersFolder:
         model: AutoencoderKL = AutoencoderKL.from_pretrained(self._folder / "vae", dtype=torch.float32, **OFFLINE)
         return model
 
-    def start_denoiser(
+    def open_denoiser(
         self, name: str, kind: type[ModelMixin], dtype: torch.dtype, device: torch.device
     ) -> PendingModel:
-        """Start to read the denoiser, from one file or from all that its index lists."""
+        """Return the denoiser, to be read from one file or from all that its index lists."""
         config = self.read_config(name)
         if config.get("_class_name") != kind.__name__:
             raise ValueError(f"{name}/config.json says {config.get('_class_name')} instead of {kind.__name__}")
@@ -92,14 +92,14 @@ class DiffusersFolder:
 
 
 class PendingModel:
-    """A model without memory, and a thread that reads its tensors.
+    """A model without memory, and a thread that reads its tensors once it is started.
 
     The thread does nothing but read, convert and move: modules are made and changed by the caller's thread alone, since
     the libraries change how all modules make parameters while they load one.
     """
 
     def __init__(self, model: nn.Module, tensors: Iterator[tuple[str, torch.Tensor]], quantizer: Quantizer) -> None:
-        """Start to read.
+        """Read nothing yet.
 
         Args:
             model: on the meta device; it takes the tensors as they are.
@@ -108,8 +108,13 @@ class PendingModel:
         """
         self._model, self._quantizer = model, quantizer
         quantizer.adopt(model)
-        self._tensors: Future[dict[str, torch.Tensor]] = Future()
-        threading.Thread(target=self._read, args=(tensors,), name="denoiser").start()
+        self._read_tensors: Future[dict[str, torch.Tensor]] = Future()
+        self._thread = threading.Thread(target=self._read, args=(tensors,), name="denoiser")
+
+    def start(self) -> None:
+        """Start to read, if nobody has yet."""
+        if self._thread.ident is None:
+            self._thread.start()
 
     def wait(self) -> nn.Module:
         """Return the model when all tensors are read; one too many or too few is refused.
@@ -117,16 +122,19 @@ class PendingModel:
         Raises:
             Whatever the reading raised; RuntimeError, KeyError: the tensors are not the model's.
         """
-        self._model.load_state_dict(self._tensors.result(), assign=True)
+        self.start()
+        tensors = self._read_tensors.result()
+        self._model.load_state_dict(tensors, assign=True)
+        tensors.clear()  # else what the model puts into another layout would be held twice
         self._quantizer.require_all()
         return self._model
 
     def _read(self, tensors: Iterator[tuple[str, torch.Tensor]]) -> None:
         take = self._quantizer.take
         try:
-            self._tensors.set_result({name: tensor for name, tensor in tensors if not take(name, tensor)})
+            self._read_tensors.set_result({name: tensor for name, tensor in tensors if not take(name, tensor)})
         except BaseException as error:  # noqa: BLE001 - whoever waits is told, whatever it is
-            self._tensors.set_exception(error)
+            self._read_tensors.set_exception(error)
 
 
 def stream_tensors(files: list[Path], dtype: torch.dtype, device: torch.device) -> Iterator[tuple[str, torch.Tensor]]:

@@ -52,22 +52,29 @@ class ModelTensors:
     """The method's own entries of the file's metadata."""
 
 
-class Method(Protocol):
+class TextSide(Protocol):
+    """What a method means for texts: all that encoding them needs to know of it."""
+
+    @property
+    def is_stochastic(self) -> bool:
+        """Whether the forward pass draws random numbers (adapter dropout)."""
+
+    @property
+    def has_live_text(self) -> bool:
+        """Whether something trained sits in a text encoder, so that its answers change from step to step."""
+
+    def learns_text_at(self, step: int) -> bool:
+        """Return whether anything in a text encoder still learns after so many steps; if not, texts can be kept."""
+
+    def rewrite(self, text: str) -> str:
+        """Return the text as the tokenizers must see it."""
+
+
+class Method(TextSide, Protocol):
     """What is trained. Built on a family, it has already added its parameters to it."""
 
     type: ModelType
     wording: Wording
-    live_encoders: frozenset[str]
-    """Text encoders, by the family's names, that something trained sits in: their answer changes from step to step."""
-    is_stochastic: bool
-    """Whether the forward pass draws random numbers (adapter dropout)."""
-
-    @property
-    def has_live_text(self) -> bool:
-        """Whether any text encoder is live."""
-
-    def learns_text_at(self, step: int) -> bool:
-        """Return whether anything in a text encoder still learns after so many steps; if not, texts can be kept."""
 
     def named_parameters(self) -> dict[str, Tensor]:
         """Return everything trained, float32 views of the flat masters, by names that stay the same between attempts.
@@ -83,9 +90,6 @@ class Method(Protocol):
 
     def set_training(self, *, on: bool) -> None:
         """Switch what differs between training and drawing (adapter dropout). The base model itself never differs."""
-
-    def rewrite(self, text: str) -> str:
-        """Return the text as the tokenizers must see it."""
 
     def export(self) -> list[ModelTensors]:
         """Return a checkpoint's model files, that of the job's own type first."""

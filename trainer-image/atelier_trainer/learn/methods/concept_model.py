@@ -49,7 +49,6 @@ class ConceptModel:
         self._scale = asked.alpha / asked.rank
         self._rate, self._text_rate = settings.learning_rate, asked.text_encoder_learning_rate
         self._denoiser, self._text = _inject(family, asked, self._names)
-        self.live_encoders = frozenset(self._text)
         for adapter in self._adapters():
             _initialise(adapter, draws)
         for flat in self.flat_parameters():
@@ -58,7 +57,7 @@ class ConceptModel:
     @property
     def has_live_text(self) -> bool:
         """Whether a text encoder is adapted."""
-        return bool(self.live_encoders)
+        return bool(self._text)
 
     def learns_text_at(self, step: int) -> bool:
         """Return whether a text encoder is adapted: it then learns to the end."""

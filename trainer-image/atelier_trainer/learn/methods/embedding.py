@@ -63,8 +63,6 @@ class Words:
 
     placeholder: str
     tokens: tuple[str, ...]
-    encoders: frozenset[str]
-    """The family's names of the encoders that know them."""
     flat: FlatParameters
     """Rows by the key of the file, always computed in float32: they are few."""
 
@@ -113,7 +111,6 @@ class Embedding:
         self._words = add_words(family, settings.embedding)
         self._rate = settings.learning_rate
         self.wording = build_wording(settings)
-        self.live_encoders = self._words.encoders
 
     def learns_text_at(self, step: int) -> bool:
         """Return True: there is nothing else to learn."""
@@ -166,7 +163,7 @@ def add_words(family: Family, asked: EmbeddingSettings | PivotalSettings) -> Wor
         with torch.no_grad():
             flat.views[key].copy_(starts[key])
         _extend(family.encoders[name], tokens, flat.compute[key])
-    return Words(asked.placeholder, tuple(tokens), frozenset(keys), flat)
+    return Words(asked.placeholder, tuple(tokens), flat)
 
 
 def explain_no_embedding(architecture: Architecture) -> str:

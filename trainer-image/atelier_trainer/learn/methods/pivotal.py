@@ -33,7 +33,6 @@ class Pivotal:
         self._rate = asked.learning_rate
         self._until_step = -(-settings.steps * asked.until_percent // 100)
         self.wording = self._concept.wording
-        self.live_encoders = self._concept.live_encoders | self._words.encoders
         self.is_stochastic = self._concept.is_stochastic
 
     @property
