@@ -153,3 +153,5 @@ OPERATOR_LABELS = {LABEL_APP_NAME: "atelier", LABEL_APP_COMPONENT: "operator"}
 # Environment of the studio: what a person may set on their own machine.
 ENV_STORE_ENDPOINT = "ATELIER_STORE_ENDPOINT"
 """Address of the store as reached from here, where the Secret's is known inside the cluster only."""
+ENV_INVOKEAI_TOKEN = "ATELIER_INVOKEAI_TOKEN"
+"""Bearer token of an InvokeAI server with accounts, where the job names no Secret that holds one."""

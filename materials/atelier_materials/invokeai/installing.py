@@ -48,8 +48,8 @@ class ModelToInstall:
     architecture: Architecture
     sha256: str
     size_bytes: int
-    sources: tuple[str, ...]
-    """Paths that the server may see and links that it may download, tried in this order."""
+    sources: Iterable[str]
+    """Paths that the server may see and links that it may download, tried in this order, and only where needed."""
     description: str
     trigger_phrases: tuple[str, ...] = ()
     preview: bytes | None = None

@@ -7,6 +7,7 @@ count, because a person may have edited them since; phrases are split at commas,
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
 from atelier_contract.architectures import Architecture
 from atelier_contract.manifests import ModelFile
@@ -21,7 +22,7 @@ PREVIEW_LIMIT_BYTES = 16 << 20
 
 
 def describe_published(
-    store: Shelf, weights_key: str, file: ModelFile, architecture: Architecture, sources: tuple[str, ...]
+    store: Shelf, weights_key: str, file: ModelFile, architecture: Architecture, sources: Iterable[str]
 ) -> ModelToInstall:
     """Return a published model.
 

@@ -16,7 +16,17 @@ import typer
 
 from atelier_contract.exit_codes import ExitCode
 from atelier_materials.errors import AtelierError
-from atelier_studio.cli import creating, explaining, following, jobs, publishing, results, selecting
+from atelier_studio.cli import (
+    base_models,
+    creating,
+    datasets,
+    explaining,
+    following,
+    jobs,
+    publishing,
+    results,
+    selecting,
+)
 from atelier_studio.errors import Exit, StudioError, find_page
 
 BRING, WORK, CHOOSE = "Bring what to train on", "Train and watch", "Choose and keep"
@@ -51,6 +61,8 @@ VERBS: tuple[tuple[str, str, Callable[..., None]], ...] = (
     ("publish", CHOOSE, publishing.publish),
 )
 """Every verb, under which heading of the help it stands, and what runs it."""
+app.add_typer(datasets.app, name="dataset", rich_help_panel=BRING)
+app.add_typer(base_models.app, name="base-model", rich_help_panel=BRING)
 for verb, panel, run in VERBS:
     app.command(verb, rich_help_panel=panel)(run)
 app.add_typer(datasets.app, name="dataset", rich_help_panel=BRING)
