@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-import fake_learning
 from atelier_contract.exit_codes import ExitCode
 from atelier_contract.layout import RunLayout
 from atelier_contract.names import KEY_INVOKEAI_TOKEN, TOKEN_DIR
@@ -17,8 +16,8 @@ from atelier_contract.roles import Role
 from atelier_trainer.commands.ending import Ending
 from fake_invokeai import FakeInvokeAi
 from finalizing_pod import build_publish_input, choose, finish, published_keys
-from invokeai_behaviour import build_concept_model, build_embedding, build_preview
 from learning import PIVOTAL
+from published_run import true_files
 from trainer_pod import Tenant
 
 TOKEN = "a-token-of-an-administrator"
@@ -33,20 +32,10 @@ def invokeai(tmp_path: Path) -> Iterator[FakeInvokeAi]:
 
 
 @pytest.fixture
-def true_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let pretended checkpoints hold files that InvokeAI knows."""
-    makers = {"concept-model.safetensors": build_concept_model, "embedding.safetensors": build_embedding}
-    put = fake_learning._put
-    monkeypatch.setattr(
-        fake_learning, "_put", lambda folder, name, data: put(folder, name, makers.get(name, lambda: data)())
-    )
-    monkeypatch.setitem(makers, "samples/0.png", build_preview)
-
-
-@pytest.fixture
-def run(s3_tenant: Tenant, tmp_path: Path, true_files: None) -> RunLayout:
+def run(s3_tenant: Tenant, tmp_path: Path) -> RunLayout:
     """A finished run of a concept model and the embedding trained with it, in a bucket."""
-    return finish(s3_tenant, tmp_path, conceptModel={"embedding": PIVOTAL})
+    with true_files():
+        return finish(s3_tenant, tmp_path, conceptModel={"embedding": PIVOTAL})
 
 
 def publish_into(tenant: Tenant, run: RunLayout, url: str, *, token: str | None = None, secret: str = "") -> Ending:
@@ -138,9 +127,7 @@ def test_a_server_that_is_down(s3_tenant: Tenant, run: RunLayout, invokeai: Fake
     assert "see whether InvokeAI runs" in ending.report.message
 
 
-def test_a_volume_gives_no_links(
-    volume_tenant: Tenant, tmp_path: Path, true_files: None, invokeai: FakeInvokeAi
-) -> None:
+def test_a_volume_gives_no_links(volume_tenant: Tenant, tmp_path: Path, invokeai: FakeInvokeAi) -> None:
     """From a volume InvokeAI can download nothing; it is not even asked, and the message says what to do."""
     layout = finish(volume_tenant, tmp_path)
     ending = publish_into(volume_tenant, layout, invokeai.url)
