@@ -1,9 +1,10 @@
 """Captions as people keep them: a text file beside each picture, one table for a folder, or the folder's own name.
 
-Known are `NAME.txt` and `NAME.caption` beside `NAME.png`, and the tables `metadata.jsonl` and `metadata.csv` of the
+Known are `NAME.txt` and `NAME.caption` beside `NAME.png`, and the tables `metadata.jsonl`, `.csv` and `.parquet` of the
 imagefolder layout, whose `file_name` is relative to the table. A file beside the picture is preferred: whoever wrote
 both corrected the picture's own. Further captions of one picture lie in `NAME.2.txt`, `NAME.3.txt` and so on, or as a
-list in the table. In kohya's folders, `NN_words`, the words are the caption of what has no other.
+list in the table. In kohya's folders, `NN_words`, the words are the caption of what has no other. Which of these count
+is `layouts`' business.
 """
 
 from __future__ import annotations
@@ -15,13 +16,16 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
+from atelier_contract.reasons import Finding
 from atelier_materials.dataset.sources import SourceFile
 from atelier_materials.store.protocol import Shelf
 
 SIDECAR_SUFFIXES = (".txt", ".caption")
 """In order of preference."""
-TABLE_NAMES = ("metadata.jsonl", "metadata.csv")
-PICTURE_COLUMN = "file_name"
+TABLE_NAMES = ("metadata.jsonl", "metadata.csv", "metadata.parquet", "data.jsonl")
+"""`data.jsonl` is what Invoke's own trainer reads."""
+PICTURE_COLUMNS = ("file_name", "image")
+"""The first that a row has. `file_name` is the imagefolder layout's own."""
 CAPTION_COLUMNS = ("text", "caption", "prompt")
 """The first that a row has. `text` is the imagefolder layout's own."""
 MOST_CAPTIONS = 8
@@ -33,10 +37,18 @@ REPEATS = re.compile(r"([1-9]\d{0,2})_(.*)")
 MAX_SIDECAR_BYTES = 64 << 10
 MAX_TABLE_BYTES = 64 << 20
 """100,000 captions of 600 bytes."""
+MAX_UNPACKED_BYTES = 256 << 20
+"""Of a Parquet table, by its own account."""
+MAX_ROWS = 200_000
+"""Pictures a dataset may have."""
 
 
 class CaptionUnreadable(Exception):
     """A caption file is too large, not UTF-8, or not of its format. Becomes a finding."""
+
+    def __init__(self, path: str, finding: Finding = Finding.CAPTION_UNREADABLE) -> None:
+        super().__init__(path)
+        self.finding = finding
 
 
 def is_sidecar(path: str) -> bool:
@@ -69,40 +81,47 @@ def read_folder_name(path: str) -> tuple[int, str]:
     return (int(found[1]), " ".join(found[2].split())) if found else (1, "")
 
 
-def read_sidecar(shelf: Shelf, file: SourceFile) -> str:
-    """Return the caption in a sidecar, on one line.
+def read_lines(shelf: Shelf, file: SourceFile) -> list[str]:
+    """Return the lines of a sidecar that hold anything. Joined, they are its caption.
 
     Raises:
         CaptionUnreadable: it is too large or not text.
     """
     if file.bytes > MAX_SIDECAR_BYTES:
         raise CaptionUnreadable(file.path)
-    return " ".join(_decode(shelf.read(file.key), file.path).split())
+    lines = (" ".join(line.split()) for line in _decode(shelf.read(file.key), file.path).splitlines())
+    return [line for line in lines if line]
 
 
 def read_table(shelf: Shelf, file: SourceFile) -> dict[str, list[str]]:
     """Return the captions of a table by the pictures' paths.
 
     Raises:
-        CaptionUnreadable: it is too large, or neither JSON lines nor CSV with the expected columns.
+        CaptionUnreadable: it is too large, not of its format, without the expected columns, or its reader is missing.
     """
     if file.bytes > MAX_TABLE_BYTES:
         raise CaptionUnreadable(file.path)
-    text = _decode(shelf.read(file.key), file.path)
     folder = PurePosixPath(file.path).parent
-    captions, rows = {}, 0
+    captions: dict[str, list[str]] = {}
+    rows = 0
     try:
-        for row in _read_rows(text, is_json=file.path.endswith(".jsonl")):
+        for row in _read_rows(shelf.read(file.key), file.path):
             rows += 1
-            name = row.get(PICTURE_COLUMN)
-            found = _list_captions(next((row[column] for column in CAPTION_COLUMNS if row.get(column)), None))
+            name = _find(row, PICTURE_COLUMNS)
+            found = _list_captions(_find(row, CAPTION_COLUMNS))
             if isinstance(name, str) and found:
-                captions[str(folder / name)] = found
-    except (ValueError, csv.Error, AttributeError) as error:
+                captions[str(folder / name.replace("\\", "/"))] = found
+            if rows > MAX_ROWS:
+                raise CaptionUnreadable(file.path)
+    except (ValueError, csv.Error, AttributeError, RecursionError) as error:
         raise CaptionUnreadable(file.path) from error
     if rows and not captions:
         raise CaptionUnreadable(file.path)
     return captions
+
+
+def _find(row: dict[str, object], columns: tuple[str, ...]) -> object:
+    return next((row[column] for column in columns if row.get(column)), None)
 
 
 def _list_captions(told: object) -> list[str]:
@@ -111,11 +130,31 @@ def _list_captions(told: object) -> list[str]:
     return [" ".join(text.split()) for text in texts if isinstance(text, str)]
 
 
-def _read_rows(text: str, is_json: bool) -> Iterator[dict[str, object]]:
-    if is_json:
-        yield from (json.loads(line) for line in text.splitlines() if line.strip())
+def _read_rows(data: bytes, path: str) -> Iterator[dict[str, object]]:
+    if path.endswith(".parquet"):
+        yield from _read_parquet(data, path)
+    elif path.endswith(".jsonl"):
+        yield from (json.loads(line) for line in io.StringIO(_decode(data, path)) if line.strip())
     else:
-        yield from csv.DictReader(io.StringIO(text))
+        yield from csv.DictReader(io.StringIO(_decode(data, path), newline=""))
+
+
+def _read_parquet(data: bytes, path: str) -> Iterator[dict[str, object]]:
+    try:
+        from pyarrow import ArrowException, parquet  # noqa: PLC0415 - an extra, and slow to load
+    except ImportError as error:
+        raise CaptionUnreadable(path, Finding.FORMAT_NOT_INSTALLED) from error
+    try:
+        with parquet.ParquetFile(io.BytesIO(data)) as table:
+            facts = table.metadata
+            columns = [name for name in (*PICTURE_COLUMNS, *CAPTION_COLUMNS) if name in table.schema_arrow.names]
+            sizes = [facts.row_group(index).total_byte_size for index in range(facts.num_row_groups)]
+            if facts.num_rows > MAX_ROWS or sum(sizes) > MAX_UNPACKED_BYTES:
+                raise CaptionUnreadable(path)
+            for batch in table.iter_batches(batch_size=1000, columns=columns, use_threads=False):
+                yield from batch.to_pylist()
+    except (ArrowException, OSError) as error:
+        raise CaptionUnreadable(path) from error
 
 
 def _decode(data: bytes, path: str) -> str:

@@ -11,6 +11,7 @@ from typing import Literal
 
 from atelier_contract.dataset import MAX_FINDINGS, FindingStatus
 from atelier_contract.reasons import Finding
+from atelier_materials.dataset.naming import escape_name
 
 Severity = Literal["Error", "Warning", "Info"]
 TEXT_LENGTH = 256
@@ -175,7 +176,7 @@ class Findings:
         self._counts[finding] += 1
         files = self._files.setdefault(finding, [])
         if len(files) < MOST_FILES:
-            files.append(FileFound(finding, path, detail))
+            files.append(FileFound(finding, escape_name(path), escape_name(detail)))
 
     def list_files(self) -> list[FileFound]:
         """Return the files, gravest kind first, in the order they were found; at most a thousand of a kind."""

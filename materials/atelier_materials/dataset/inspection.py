@@ -17,13 +17,13 @@ from typing import Literal
 from PIL import Image
 
 from atelier_contract.base import digest_of
-from atelier_contract.dataset import ResolutionStatus
+from atelier_contract.dataset import DatasetLayout, ResolutionStatus
 from atelier_contract.manifests import DatasetItem, DatasetRevision
 from atelier_contract.reasons import Finding
-from atelier_materials.dataset.captions import MOST_CAPTIONS, read_folder_name, stem_of
+from atelier_materials.dataset.captions import MOST_CAPTIONS
 from atelier_materials.dataset.consistency import CaptionRules, SeenPicture, judge_dataset
 from atelier_materials.dataset.findings import Findings
-from atelier_materials.dataset.listing import Listing, read_captions, sort_files
+from atelier_materials.dataset.layouts import ListedPicture, Listing, read_listing
 from atelier_materials.dataset.near_duplicates import GRID_PX
 from atelier_materials.dataset.pictures import (
     MAX_FILE_BYTES,
@@ -46,6 +46,8 @@ MOST_THUMBNAILS = 2000
 class Checks:
     """What an inspection is told beside the dataset."""
 
+    layout: DatasetLayout | None = None
+    """How the files lie. None: it is detected."""
     captions: CaptionRules = field(default_factory=CaptionRules)
     """What captions are held against."""
     on_progress: Callable[[int, int], None] | None = None
@@ -92,13 +94,11 @@ def inspect_dataset(dataset: Dataset, scratch: Path, *, checks: Checks) -> Inspe
         AtelierError: the source cannot be read.
     """
     findings = Findings()
-    files = list(dataset.files())
-    listing = sort_files(iter(files))
-    captions = read_captions(dataset, listing, findings)
+    listing = read_listing(dataset, checks.layout, findings)
     scratch.mkdir(parents=True, exist_ok=True)
     look = _Look(dataset, scratch, findings, checks)
-    seen = list(_look_at_all(look, listing, captions))
-    judge_dataset(seen, (file.path for file in files), checks.captions, findings)
+    seen = list(_look_at_all(look, listing))
+    judge_dataset(seen, (picture.file.path for picture in listing.pictures), checks.captions, findings)
     return Inspection(dataset.kind, listing, [picture.item for picture in seen], findings, look.thumbnails)
 
 
@@ -117,7 +117,6 @@ class _Look:
 class _Looked:
     """A picture's file: fetched, hashed and decoded."""
 
-    file: SourceFile
     content: Content
     facts: PictureFacts | None
     """None: it is no picture that can be used."""
@@ -125,30 +124,30 @@ class _Looked:
     grid: bytes = b""
 
 
-def _look_at_all(look: _Look, listing: Listing, captions: dict[str, list[str]]) -> Iterator[SeenPicture]:
-    small = [file for file in listing.pictures if file.bytes <= MAX_FILE_BYTES]
-    for file in listing.pictures:
-        if file.bytes > MAX_FILE_BYTES:
-            look.findings.add(Finding.PICTURE_TOO_LARGE, file.path)
+def _look_at_all(look: _Look, listing: Listing) -> Iterator[SeenPicture]:
+    small = [picture for picture in listing.pictures if picture.file.bytes <= MAX_FILE_BYTES]
+    for picture in listing.pictures:
+        if picture.file.bytes > MAX_FILE_BYTES:
+            look.findings.add(Finding.PICTURE_TOO_LARGE, picture.file.path)
 
-    def fetch_and_look(numbered: tuple[int, SourceFile]) -> _Looked:
-        return _fetch_and_look(look, numbered[1], f"picture-{numbered[0]}")
+    def fetch_and_look(numbered: tuple[int, ListedPicture]) -> tuple[ListedPicture, _Looked]:
+        number, picture = numbered
+        return picture, _fetch_and_look(look, picture.file, f"picture-{number}")
 
-    for done, looked in enumerate(map_at_once(fetch_and_look, list(enumerate(small))), 1):
+    for done, (picture, looked) in enumerate(map_at_once(fetch_and_look, list(enumerate(small))), 1):
         if look.checks.on_progress is not None:
             look.checks.on_progress(done, len(small))
-        if looked.facts is None:
-            look.findings.add(looked.refusal or Finding.UNREADABLE_PICTURE, looked.file.path)
+        path, facts = picture.file.path, looked.facts
+        if facts is None:
+            look.findings.add(looked.refusal or Finding.UNREADABLE_PICTURE, path)
             continue
-        _judge_picture(looked.file.path, looked.facts, look.findings)
+        _judge_picture(path, facts, look.findings)
         if len(look.thumbnails) < MOST_THUMBNAILS:
-            look.thumbnails[looked.file.path] = looked.facts.thumbnail
-        item = _build_item(looked, looked.facts, captions.get(looked.file.path, []), look.findings)
-        mask = listing.masks.get(stem_of(item.path))
-        yield SeenPicture(_add_mask(item, mask, look) if mask else item, looked.facts.dhash, looked.grid)
-    stems = {stem_of(picture.path) for picture in listing.pictures}
-    for stem in sorted(listing.masks.keys() - stems):
-        look.findings.add(Finding.MASK_WITHOUT_PICTURE, listing.masks[stem].path)
+            look.thumbnails[path] = facts.thumbnail
+        item = _build_item(picture, looked.content, facts, look.findings)
+        yield SeenPicture(_add_mask(item, picture.mask, look), facts.dhash, looked.grid)
+    for mask in listing.stray_masks:
+        look.findings.add(Finding.MASK_WITHOUT_PICTURE, mask.path)
 
 
 def _fetch_and_look(look: _Look, file: SourceFile, name: str) -> _Looked:
@@ -158,10 +157,10 @@ def _fetch_and_look(look: _Look, file: SourceFile, name: str) -> _Looked:
         content = look.dataset.shelf.fetch(file.key, local)
         facts = look_at_picture(local)
     except PictureRefused as refusal:
-        return _Looked(file, content, None, refusal.finding)
+        return _Looked(content, None, refusal.finding)
     finally:
         local.unlink(missing_ok=True)
-    return _Looked(file, content, facts, grid=shrink_to_grid(facts.thumbnail))
+    return _Looked(content, facts, grid=shrink_to_grid(facts.thumbnail))
 
 
 def shrink_to_grid(thumbnail: bytes) -> bytes:
@@ -184,28 +183,28 @@ def _judge_picture(path: str, facts: PictureFacts, findings: Findings) -> None:
         findings.add(Finding.COLOURS_CONVERTED, path, facts.mode)
 
 
-def _build_item(looked: _Looked, facts: PictureFacts, captions: list[str], findings: Findings) -> DatasetItem:
-    path = looked.file.path
-    repeats, words = read_folder_name(path)
-    if repeats > 1:
-        findings.add(Finding.FOLDER_REPEATS, path, f"{repeats} times a pass")
-    captions = [caption for caption in captions if caption] or ([words] if words else [])
+def _build_item(picture: ListedPicture, content: Content, facts: PictureFacts, findings: Findings) -> DatasetItem:
+    path, captions = picture.file.path, [caption for caption in picture.captions if caption]
+    if picture.repeats > 1:
+        findings.add(Finding.FOLDER_REPEATS, path, f"{picture.repeats} times a pass")
     if not captions:
         findings.add(Finding.CAPTION_MISSING, path)
     return DatasetItem(
         path=path,
-        bytes=looked.content.bytes,
-        sha256=looked.content.sha256,
+        bytes=content.bytes,
+        sha256=content.sha256,
         width=facts.width_px,
         height=facts.height_px,
         caption=captions[0] if captions else None,
         other_captions=list(dict.fromkeys(captions[1:MOST_CAPTIONS])),
-        repeats=repeats,
+        repeats=picture.repeats,
     )
 
 
-def _add_mask(item: DatasetItem, mask: SourceFile, look: _Look) -> DatasetItem:
-    """Return the picture with its mask, or as it was where the mask cannot be one of it."""
+def _add_mask(item: DatasetItem, mask: SourceFile | None, look: _Look) -> DatasetItem:
+    """Return the picture with its mask, or as it was where there is none that can be one of it."""
+    if mask is None:
+        return item
     looked = _fetch_and_look(look, mask, "mask") if mask.bytes <= MAX_FILE_BYTES else None
     facts = looked.facts if looked is not None else None
     if looked is None or facts is None or (facts.width_px, facts.height_px) != (item.width, item.height):

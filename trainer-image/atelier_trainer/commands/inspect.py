@@ -29,7 +29,8 @@ def inspect(settings: TrainerSettings, asked: InspectInput, patience: Patience) 
     """
     home = open_home(settings, asked.store, patience)
     dataset = open_dataset(settings, home, asked.dataset, patience)
-    inspection = inspect_dataset(dataset, settings.scratch_dir / "inspect", checks=Checks())
+    checks = Checks(layout=asked.dataset.layout)
+    inspection = inspect_dataset(dataset, settings.scratch_dir / "inspect", checks=checks)
     if not inspection.items:
         return _end_unusable(asked, inspection)
     return _end_with_revision(home, asked, inspection)
