@@ -259,8 +259,6 @@ def _apply(
     if spec.template_ref:
         template = cluster.get(TEMPLATE, spec.template_ref.name)
         choices.check_template(template, spec.model_type, spec.base_model.architecture)
-    if output in {None, Output.WIDE} and not is_shown:
-        sys.stdout.write(write_yaml(body))
     try:
         created = cluster.create(TRAINING_JOB, body, dry_run=dry_run is DryRun.SERVER)
     except AlreadyExists as error:
@@ -268,4 +266,6 @@ def _apply(
             f"there is a TrainingJob {name} in namespace {cluster.namespace} already, and what a job trains is fixed: "
             f"choose another name, or `kubectl delete trainingjob {name}` first"
         ) from error
+    if output in {None, Output.WIDE} and not is_shown:
+        sys.stdout.write(write_yaml(body))
     tell(created, f"\n{name} is created: `kubectl atelier watch {name}` follows it", output=output, dry_run=dry_run)

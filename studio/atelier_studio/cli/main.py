@@ -65,8 +65,6 @@ app.add_typer(datasets.app, name="dataset", rich_help_panel=BRING)
 app.add_typer(base_models.app, name="base-model", rich_help_panel=BRING)
 for verb, panel, run in VERBS:
     app.command(verb, rich_help_panel=panel)(run)
-app.add_typer(datasets.app, name="dataset", rich_help_panel=BRING)
-app.add_typer(base_models.app, name="base-model", rich_help_panel=BRING)
 
 EXIT_OF_MATERIAL = {
     ExitCode.INVALID_INPUT: Exit.BAD_REQUEST,
