@@ -147,7 +147,7 @@ class DatasetStatus(Report):
     inspected_at: Annotated[str, Field(max_length=32)] | None = None
     """When the last inspection ended, RFC 3339."""
     report_key: Annotated[str, Field(max_length=1024)] | None = None
-    """Key of the revision's manifest in the store, below the prefix that the storage Secret names."""
+    """Key of the inspection's report in the store, a JSON document; its page lies beside it as .html."""
     last_handled_inspect_at: Annotated[str, Field(max_length=64)] | None = None
     """Value of the annotation atelier.dev/inspect-requested-at that was last acted on."""
     attempts: Annotated[int, Field(ge=0)] | None = None

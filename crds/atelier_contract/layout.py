@@ -1,7 +1,7 @@
 """The keys of the store: one place builds them and refuses anything else.
 
     <prefix>/<namespace>/owner.json
-    …/datasets/<name>/{blobs,pushes,revisions,cache}/…
+    …/datasets/<name>/{blobs,pushes,revisions,reports,cache}/…
     …/runs/<job>/<identity>/{run.json, outcome.json, final.json, attempts/<attempt>/{checkpoints,state}/<step>/…}
     …/models/<slug or job>/<job>-<identity8>/<stem>-<step>-<sha8>.safetensors
     …/base-models/<path>
@@ -88,6 +88,16 @@ class NamespaceLayout:
     def revision(self, dataset: str, digest: str) -> str:
         """Return the key of an immutable revision manifest."""
         return self.dataset(dataset, "revisions", f"{digest}.json")
+
+    def report(self, dataset: str, digest: str, suffix: str) -> str:
+        """Return the key of an inspection's report.
+
+        Args:
+            dataset: what was inspected.
+            digest: of the report's document.
+            suffix: `.json` for the document, `.html` for its page.
+        """
+        return self.dataset(dataset, "reports", f"{digest}{suffix}")
 
     def cache(self, dataset: str, room: str) -> str:
         """Return the prefix of a part of a dataset's cache, without a slash at the end. It goes with the dataset."""

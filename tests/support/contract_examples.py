@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from atelier_contract import dataset, inputs, manifests, names, progress, settings, termination, training_job
+from atelier_contract import dataset, inputs, manifests, names, progress, report, settings, termination, training_job
 from atelier_contract.architectures import Architecture
 from atelier_contract.base import Document
 from atelier_contract.publishing import InvokeAiSpec, PublishSpec
@@ -123,7 +123,7 @@ def an_inspection(**changes: Any) -> termination.InspectionResult:
         "bytes": 48_000_000,
         "resolution": dataset.ResolutionStatus(min_px=768, median_px=1024, max_px=2048),
         "findings": [a_finding()],
-        "report_key": f"atelier/team-a/datasets/teapots/revisions/{SHA}.json",
+        "report_key": f"atelier/team-a/datasets/teapots/reports/{SHA}.json",
     }
     return termination.InspectionResult(**{**values, **changes})
 
@@ -272,6 +272,45 @@ def _a_final() -> manifests.FinalManifest:
     return manifests.FinalManifest(published=[model], deleted_steps=[1000], reclaimed_bytes=3_411_968)
 
 
+def a_dataset_report(**changes: Any) -> report.DatasetReport:
+    """Return the report of an inspection."""
+    finding = a_finding()
+    plan = report.TrainingPlan(
+        architecture=Architecture.STABLE_DIFFUSION_1,
+        type="ConceptModel",
+        resolution=512,
+        batch_size=4,
+        steps=2000,
+        passes=33.3,
+        buckets=[report.BucketCount(width=512, height=512, pictures=24)],
+        gpu_memory_bytes=3_400_000_000,
+        storage_bytes=400_000_000,
+        cache_bytes=3_000_000,
+        seconds=266,
+    )
+    values: dict[str, Any] = {
+        "dataset": "teapots",
+        "source": "Upload",
+        "revision": SHA,
+        "layout": "pictures with a caption file beside each",
+        "pictures": 25,
+        "items": 24,
+        "captioned": 24,
+        "pictures_per_pass": 240,
+        "bytes": 48_000_000,
+        "resolution": dataset.ResolutionStatus(min_px=768, median_px=1024, max_px=2048),
+        "trigger": "TKXW",
+        "findings": [finding],
+        "files": [
+            report.FileFinding(
+                reason=finding.reason, severity="Error", path=finding.example, detail="ends early", fix=finding.fix
+            )
+        ],
+        "plans": [plan],
+    }
+    return report.DatasetReport(**{**values, **changes})
+
+
 DOCUMENTS: dict[str, Document] = {
     "inspect-input": inputs.InspectInput(
         store=a_store(), dataset=inputs.DatasetInput(name="teapots", source=_an_upload())
@@ -290,6 +329,7 @@ DOCUMENTS: dict[str, Document] = {
         pushed_at="2026-11-23T00:37:58Z", files=[manifests.PushedFile(path="a.png", bytes=1, sha256=SHA)]
     ),
     "revision": _a_revision(),
+    "dataset-report": a_dataset_report(),
     "checkpoint": _a_checkpoint(),
     "state": _a_state(),
     "execution": _an_execution(),
