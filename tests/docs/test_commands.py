@@ -38,7 +38,7 @@ def parse_plugin(words: list[str]) -> Any:
 def test_every_command_is_known(block: Block, command: str) -> None:
     """A command is run by the walks, or stands with its reason in the list of those that are left out."""
     words = read_words(command)
-    assert is_left_out(block, command) != (words[0] in RUN_HERE), command
+    assert is_left_out(block, command) or words[0] in RUN_HERE, command
 
 
 @pytest.mark.parametrize("pattern", LEFT_OUT)

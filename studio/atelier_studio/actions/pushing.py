@@ -67,6 +67,11 @@ def is_of_use(path: str) -> bool:
     return suffix in known or name.endswith(ENDINGS_WITHOUT_DOT)
 
 
+def is_picture(path: str) -> bool:
+    """Return whether a file has a picture's name."""
+    return PurePosixPath(path).suffix.lower() in PICTURE_SUFFIXES
+
+
 def describe_sorting(sorting: Sorting) -> list[str]:
     """Return one line for each group of files that stays behind."""
     groups = (
