@@ -72,7 +72,7 @@ def push(
         cluster = Cluster(namespace, context)
         before = _find(cluster, called)
         opened = open_store(cluster, datasets.read_storage(before) if before else None, endpoint=store_endpoint)
-        is_new = _send(opened, called, root, replace=replace, dry_run=dry_run)
+        is_new = _send(opened, called, root, is_first=before is None, replace=replace, dry_run=dry_run)
     if dry_run:
         return
     body = _announce(cluster, before, called, description, is_new=is_new)
@@ -81,8 +81,11 @@ def push(
     if output not in {None, Output.WIDE}:
         show(body, output, (), ())
         return
+    if not datasets.is_inspected(body):
+        say(f"Dataset {called} is pushed and being inspected: kubectl atelier dataset show-report {called}")
+        return
     _tell(body)
-    if datasets.is_inspected(body) and read_state(read_dataset_status(body))[0] != "Inspected":
+    if read_state(read_dataset_status(body))[0] != "Inspected":
         raise typer.Exit(Exit.FAILED)
 
 
@@ -101,7 +104,7 @@ def show_report(
     _tell(body)
 
 
-def _send(opened: StudioStore, name: str, root: Path, *, replace: bool, dry_run: bool) -> bool:
+def _send(opened: StudioStore, name: str, root: Path, *, is_first: bool, replace: bool, dry_run: bool) -> bool:
     """Send what of a folder belongs to a dataset; return whether that changed the dataset."""
     from atelier_studio.actions import pushing  # noqa: PLC0415  (see `push`)
     from atelier_studio.edges.dataset_push import list_missing, push_files  # noqa: PLC0415  (as above)
@@ -112,7 +115,8 @@ def _send(opened: StudioStore, name: str, root: Path, *, replace: bool, dry_run:
     for line in pushing.describe_sorting(sorting):
         say_aside(line)
     files = [found[path] for path in sorting.going]
-    if not files:
+    # Captions alone may follow pictures that were pushed before.
+    if not files or (is_first and not any(map(pushing.is_picture, sorting.going))):
         raise BadRequest(f"{root} holds no pictures: name the folder that does", "docs/how-to/prepare-pictures.md")
     size = sum(file.bytes for file in files)
     with TransferMeter(f"pushing {name}", len(files), size) as meter:

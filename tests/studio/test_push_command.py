@@ -1,0 +1,168 @@
+"""`kubectl atelier dataset push` and `base-model push` as a person types them, against a real store."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from atelier_contract import names
+from atelier_contract.layout import NamespaceLayout
+from atelier_contract.manifests import OwnerManifest
+from atelier_materials.dataset.sources import UploadedDataset
+from atelier_materials.store.documents import read_document
+from atelier_materials.store.protocol import hash_bytes
+from atelier_studio.edges.upload import PART_BYTES, WHOLE_BYTES
+from plugin import SCRIPT, Answer, Terminal
+from pushed_folders import NAMESPACE, open_bucket, write_files
+from recording_proxy import PHASES, RecordingProxy, choose_moment
+from s3_servers import RunningServer
+from stand_in_api import StandInApi, describe_secret
+
+FILES = {"a.png": b"picture a", "a.txt": b"a caption", "sub/b.png": b"picture b"}
+LAYOUT = NamespaceLayout(NAMESPACE, "atelier")
+
+
+@dataclass
+class PushDesk:
+    """A terminal, a store behind a proxy, and what stands in for the cluster."""
+
+    terminal: Terminal
+    api: StandInApi
+    proxy: RecordingProxy
+    bucket: object
+
+    def type(self, *words: str) -> Answer:
+        return self.terminal.type(*words)
+
+    def start(self, *words: str) -> subprocess.Popen[bytes]:
+        """Start a command and do not wait for it."""
+        environment = {"KUBECONFIG": str(self.terminal.kubeconfig), "HOME": str(self.terminal.folder), "PATH": ""}
+        return subprocess.Popen([SCRIPT, *words], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    @property
+    def store(self):
+        return open_bucket(self.bucket).store
+
+    def listed(self) -> dict[str, bytes]:
+        """Return the files of the dataset as an inspection would see them."""
+        found = UploadedDataset(self.store, LAYOUT, "pictures").files()
+        return {file.path: self.store.read(file.key) for file in found}
+
+
+@pytest.fixture
+def desk(any_server: RunningServer, tmp_path: Path) -> Iterator[PushDesk]:
+    """A namespace that nobody has used, on each maker's server."""
+    bucket = any_server.make_bucket()
+    with RecordingProxy(any_server.endpoint) as proxy, StandInApi(describe_secret(bucket, proxy.endpoint)) as api:
+        yield PushDesk(Terminal(tmp_path, api.write_kubeconfig(tmp_path / "kubeconfig")), api, proxy, bucket)
+
+
+def test_first_push(desk: PushDesk, tmp_path: Path) -> None:
+    """A folder becomes a Dataset of its name: described, its files readable under their paths, the store claimed."""
+    folder = write_files(tmp_path / "pictures", {**FILES, "notes.doc": b"x", ".hidden.png": b"x"})
+    answer = desk.type("dataset", "push", str(folder), "--description", "Teapots")
+    assert answer.exit_code == 0, answer.everything
+    assert desk.listed() == FILES
+    assert desk.api.datasets["pictures"]["spec"] == {"description": "Teapots", "source": {"upload": {}}}
+    owner = read_document(desk.store, LAYOUT.owner, OwnerManifest)
+    assert (owner.cluster_uid, owner.namespace_uid) == ("cluster-1", "namespace-1")
+    assert "1 of no use to a dataset (notes.doc)" in answer.err
+
+
+def test_second_push(desk: PushDesk, tmp_path: Path) -> None:
+    """A folder that changed sends what changed, and asks for another look; `--replace` takes out what is gone."""
+    folder = write_files(tmp_path / "pictures", FILES)
+    desk.type("dataset", "push", str(folder))
+    (folder / "a.txt").unlink()
+    write_files(folder, {"c.png": b"picture c"})
+    answer = desk.type("dataset", "push", str(folder), "--replace")
+    assert answer.exit_code == 0, answer.everything
+    assert desk.listed() == {"a.png": b"picture a", "c.png": b"picture c", "sub/b.png": b"picture b"}
+    assert names.ANNOTATION_INSPECT_REQUESTED_AT in desk.api.datasets["pictures"]["metadata"]["annotations"]
+    assert desk.proxy.resent_bytes == 0
+
+
+def test_dry_run(desk: PushDesk, tmp_path: Path) -> None:
+    """`--dry-run` says what would be sent, sends nothing and creates nothing."""
+    answer = desk.type("dataset", "push", str(write_files(tmp_path / "pictures", FILES)), "--dry-run")
+    assert answer.out == "would send 3 of 3 files, 0 kB; nothing was sent\n"
+    assert (desk.api.datasets, dict(desk.proxy.finished)) == ({}, {})
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_killed_push(desk: PushDesk, tmp_path: Path, seed: int) -> None:
+    """A push killed at a random moment has published nothing, and the next resends nothing the store had."""
+    chance = random.Random(seed)
+    files = {f"{number:03d}.png": chance.randbytes(20_000) for number in range(60)}
+    folder = write_files(tmp_path / "pictures", files)
+    killed = desk.start("dataset", "push", str(folder))
+    desk.proxy.stop_at(*choose_moment(chance, len(files)), killed.kill)
+    assert killed.wait() == -9
+    desk.proxy.wait_until_idle()
+    assert not list(desk.store.list(LAYOUT.pushes("pictures")))
+    answer = desk.type("dataset", "push", str(folder))
+    assert answer.exit_code == 0, answer.everything
+    assert (desk.proxy.resent_bytes, desk.listed()) == (0, files)
+
+
+def write_model(folder: Path, size: int) -> Path:
+    """Write a diffusers folder whose denoiser has about so many bytes."""
+    header = json.dumps({"weight": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode()
+    weights = len(header).to_bytes(8, "little") + header + random.Random(size).randbytes(size)
+    index = {"_class_name": "StableDiffusionPipeline"}
+    files = {
+        "model_index.json": json.dumps(index).encode(),
+        "unet/diffusion_pytorch_model.safetensors": weights,
+        "unet/config.json": b"{}",
+        "safety_checker/pytorch_model.bin": b"pickle",
+    }
+    return write_files(folder, files)
+
+
+def test_base_model(desk: PushDesk, tmp_path: Path) -> None:
+    """A base model lies under its path without its pickles, and is listed; pushed again it is not sent again."""
+    folder = write_model(tmp_path / "sd15", 1000)
+    first, second = desk.type("base-model", "push", str(folder)), desk.type("base-model", "push", str(folder))
+    assert (first.exit_code, second.exit_code) == (0, 0), first.everything + second.everything
+    room = LAYOUT.base_model("base-models/sd15")
+    found = {entry.key.removeprefix(f"{room}/"): desk.store.read(entry.key) for entry in desk.store.list(room)}
+    pushed = ("model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors")
+    assert found == {path: (folder / path).read_bytes() for path in pushed}
+    assert "a base of StableDiffusion1" in first.out
+    assert "sent 0 kB" in second.err
+    listed = desk.type("base-model", "list").out.splitlines()
+    assert [line.split()[:2] for line in listed] == [["PATH", "FILES"], ["base-models/sd15", "3"]]
+
+
+def test_base_model_is_not_overwritten(desk: PushDesk, tmp_path: Path) -> None:
+    """Other contents under a base model's path are refused, where only bytes differ too; nothing is changed."""
+    folder = write_model(tmp_path / "sd15", 1000)
+    desk.type("base-model", "push", str(folder))
+    before = {entry.key: entry.modified_seconds for entry in desk.store.list("")}
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    answer = desk.type("base-model", "push", str(folder))
+    assert answer.exit_code == 2
+    assert "base-models/sd15 holds another model already" in answer.err
+    assert {entry.key: entry.modified_seconds for entry in desk.store.list("")} == before
+
+
+def test_killed_base_model(desk: PushDesk, tmp_path: Path) -> None:
+    """A base model's push killed amid its parts goes on with the parts that are missing."""
+    folder = write_model(tmp_path / "sd15", WHOLE_BYTES + 2 * PART_BYTES)
+    killed = desk.start("base-model", "push", str(folder))
+    desk.proxy.stop_at(3, PHASES[3], killed.kill)
+    assert killed.wait() == -9
+    desk.proxy.wait_until_idle()
+    answer = desk.type("base-model", "push", str(folder))
+    assert answer.exit_code == 0, answer.everything
+    assert desk.proxy.resent_bytes == 0
+    key = LAYOUT.base_model("base-models/sd15") + "/unet/diffusion_pytorch_model.safetensors"
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    assert desk.store.digest(key) == hash_bytes(weights.read_bytes())
