@@ -46,6 +46,8 @@ COMPILED = "ours compiled"
 PEER = "peer"
 WORKERS = 2
 """Pieces of work without a clock that are done at once."""
+LOSSES_UNTIL_SECONDS = 17 * 60.0
+"""After the beginning no further seed is begun, so that all is over after 20 minutes on slower processors too."""
 LEAST = {"lora_ratio": 2.0, "embedding_ratio": 1.5, "step_ratio": 0.95}
 MOST = {
     "host_ratio": 0.7,
@@ -74,11 +76,11 @@ class Learned:
     peer: Future[list[float]]
 
     @classmethod
-    def begin(cls, pool: ThreadPoolExecutor, comparison: Comparison, pairs: int) -> Learned:
+    def begin(cls, pool: ThreadPoolExecutor, comparison: Comparison, pairs: int, until_seconds: float) -> Learned:
         """Let both sides train with those seeds; the peer, which takes longer, first."""
         seeds, held_out = build_seeds(comparison, pairs), read_held_out()
-        peer = pool.submit(learn, comparison.peer, seeds, held_out)
-        return cls(pool.submit(learn, "ours", seeds, held_out), peer)
+        peer = pool.submit(learn, comparison.peer, seeds, held_out, until_seconds)
+        return cls(pool.submit(learn, "ours", seeds, held_out, until_seconds), peer)
 
     def judge(self, comparison: Comparison, timed: Result) -> Judged:
         """Return the losses by seed, the timed run's first."""
@@ -245,8 +247,9 @@ def main(pairs: int = PAIRS, only: str | None = None) -> None:
     chosen = [comparison for comparison in COMPARISONS if only in (None, comparison.name)]
     results = {comparison.name: compare(comparison, pairs) for comparison in chosen if comparison is not HOST}
     with ThreadPoolExecutor(WORKERS) as pool:
-        learned = {comparison.name: Learned.begin(pool, comparison, pairs) for comparison in chosen}
         counted = pool.submit(count_families) if only in (None, OPERATIONS) else None
+        until_seconds = begun + LOSSES_UNTIL_SECONDS
+        learned = {one.name: Learned.begin(pool, one, pairs, until_seconds) for one in reversed(chosen)}
         if HOST in chosen:
             results[HOST.name] = compare(HOST, pairs, lambda: pool.shutdown(wait=True))
     for comparison in chosen:

@@ -48,7 +48,7 @@ def cover(count: int) -> float:
 
 def _cover(count: int, rank: int) -> float:
     """Return how likely the true median lies between the rank-th lowest and the rank-th highest of `count` values."""
-    return 1 - 2 * sum(comb(count, fewer) for fewer in range(rank)) / 2**count
+    return 1 - 2 * sum(comb(count, fewer) for fewer in range(rank)) / 2.0**count
 
 
 def divide_pairs(numerators: Sequence[float], denominators: Sequence[float]) -> list[float]:

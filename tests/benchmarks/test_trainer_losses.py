@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +30,11 @@ def test_the_sides_of_a_pair_have_one_seed() -> None:
     assert Judged("host", [2.0, 3.0, 4.0], [1.0, 3.0, 8.0]).ratios == [2.0, 1.0, 0.5]
 
 
+def test_a_seed_that_one_side_did_not_reach_counts_for_neither() -> None:
+    """The clock may end one side's seeds before the other's."""
+    assert Judged("step", [2.0, 3.0], [1.0, 3.0, 8.0]).ratios == [2.0, 1.0]
+
+
 def test_the_sentence_says_how_sure_it_is() -> None:
     """Of three seeds the interval is all of them, which is little."""
     assert "(3 seeds, 75% sure)" in str(Judged("lora", [1.0] * 3, [1.0] * 3))
@@ -53,5 +59,5 @@ def test_other_seeds_train_as_long_as_the_timed_run() -> None:
 def test_seeds_of_one_process_do_not_see_each_other() -> None:
     """The same seed ends at the same loss again after another one, and another one elsewhere."""
     first, second = (replace(task, warm_steps=2) for task in build_seeds(HOST, pairs=0)[:2])
-    losses = learn("ours", [first, second, first], read_held_out()[:1])
+    losses = learn("ours", [first, second, first], read_held_out()[:1], math.inf)
     assert losses[0] == losses[2] != losses[1]
