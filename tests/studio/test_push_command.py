@@ -6,6 +6,7 @@ import json
 import random
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,12 +56,26 @@ class PushDesk:
         return {file.path: self.store.read(file.key) for file in found}
 
 
+@contextmanager
+def open_desk(server: RunningServer, folder: Path) -> Iterator[PushDesk]:
+    """Open a namespace that nobody has used."""
+    bucket = server.make_bucket()
+    with RecordingProxy(server.endpoint) as proxy, StandInApi(describe_secret(bucket, proxy.endpoint)) as api:
+        yield PushDesk(Terminal(folder, api.write_kubeconfig(folder / "kubeconfig")), api, proxy, bucket)
+
+
 @pytest.fixture
-def desk(any_server: RunningServer, tmp_path: Path) -> Iterator[PushDesk]:
-    """A namespace that nobody has used, on each maker's server."""
-    bucket = any_server.make_bucket()
-    with RecordingProxy(any_server.endpoint) as proxy, StandInApi(describe_secret(bucket, proxy.endpoint)) as api:
-        yield PushDesk(Terminal(tmp_path, api.write_kubeconfig(tmp_path / "kubeconfig")), api, proxy, bucket)
+def desk(rclone: RunningServer, tmp_path: Path) -> Iterator[PushDesk]:
+    """A namespace with a store."""
+    with open_desk(rclone, tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def any_desk(any_server: RunningServer, tmp_path: Path) -> Iterator[PushDesk]:
+    """A namespace with a store, on each maker's server."""
+    with open_desk(any_server, tmp_path) as opened:
+        yield opened
 
 
 def test_first_push(desk: PushDesk, tmp_path: Path) -> None:
@@ -95,10 +110,9 @@ def test_dry_run(desk: PushDesk, tmp_path: Path) -> None:
     assert (desk.api.datasets, dict(desk.proxy.finished)) == ({}, {})
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_killed_push(desk: PushDesk, tmp_path: Path, seed: int) -> None:
+def test_killed_push(any_desk: PushDesk, tmp_path: Path) -> None:
     """A push killed at a random moment has published nothing, and the next resends nothing the store had."""
-    chance = random.Random(seed)
+    desk, chance = any_desk, random.Random(5)
     files = {f"{number:03d}.png": chance.randbytes(20_000) for number in range(60)}
     folder = write_files(tmp_path / "pictures", files)
     killed = desk.start("dataset", "push", str(folder))
@@ -153,8 +167,9 @@ def test_base_model_is_not_overwritten(desk: PushDesk, tmp_path: Path) -> None:
     assert {entry.key: entry.modified_seconds for entry in desk.store.list("")} == before
 
 
-def test_killed_base_model(desk: PushDesk, tmp_path: Path) -> None:
+def test_killed_base_model(any_desk: PushDesk, tmp_path: Path) -> None:
     """A base model's push killed amid its parts goes on with the parts that are missing."""
+    desk = any_desk
     folder = write_model(tmp_path / "sd15", WHOLE_BYTES + 2 * PART_BYTES)
     killed = desk.start("base-model", "push", str(folder))
     desk.proxy.stop_at(3, PHASES[3], killed.kill)
