@@ -3,7 +3,8 @@
 AtelierError
 ├── InvalidInput                  10  the user must change the TrainingJob, Dataset or Secret
 │   ├── StorageNotConfigured      10  the store's Secret lacks keys, or its keys open nothing
-│   └── StorageOwnedByAnother     10  the store belongs to another cluster or namespace
+│   ├── StorageOwnedByAnother     10  the store belongs to another cluster or namespace
+│   └── ArchiveRefused            10  an archive that nobody should unpack, or that is none
 ├── DatasetUnusable               11  no picture, no captions where they are needed
 │   └── DatasetChanged            11  the source no longer holds what the revision lists
 ├── StorageUnavailable            20  the store did not answer for the whole patience
@@ -20,7 +21,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from atelier_contract.exit_codes import ExitCode
-from atelier_contract.reasons import Reason
+from atelier_contract.reasons import Finding, Reason
 
 
 class AtelierError(Exception):
@@ -47,6 +48,14 @@ class StorageOwnedByAnother(InvalidInput):
     """owner.json names another cluster or namespace: nothing is read, written or deleted."""
 
     reason = Reason.STORAGE_OWNED_BY_ANOTHER
+
+
+class ArchiveRefused(InvalidInput):
+    """An archive is hostile, or no archive that can be read. Nothing of it was written."""
+
+    def __init__(self, finding: Finding, message: str) -> None:
+        super().__init__(message)
+        self.finding = finding
 
 
 class DatasetUnusable(AtelierError):

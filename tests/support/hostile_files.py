@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import tarfile
 import zipfile
 import zlib
 
@@ -11,13 +12,30 @@ from PIL import Image
 
 from picture_files import draw_jpeg
 
+Packed = dict[str, bytes] | list[tuple[str, bytes, dict[str, object]]]
+"""Files of an archive by their names; or one after another, each with what its tar header says besides."""
 
-def build_zip(files: dict[str, bytes]) -> bytes:
+
+def build_zip(files: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
     """Return a zip of these files."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
+    with zipfile.ZipFile(buffer, "w", method) as archive:
         for name, data in files.items():
             archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def build_tar(files: Packed, packing: str = "") -> bytes:
+    """Return a tar of these files, packed as `gz`, `bz2`, `xz` or not at all."""
+    buffer = io.BytesIO()
+    entries = [(name, data, {}) for name, data in files.items()] if isinstance(files, dict) else files
+    with tarfile.open(fileobj=buffer, mode=f"w:{packing}") as archive:
+        for name, data, header in entries:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            for key, value in header.items():
+                setattr(info, key, value)
+            archive.addfile(info, io.BytesIO(data))
     return buffer.getvalue()
 
 

@@ -1,0 +1,184 @@
+"""Archives: what good ones hold is unpacked; hostile ones are refused by name, and leave nothing behind."""
+
+from __future__ import annotations
+
+import io
+import stat
+import struct
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from atelier_contract.reasons import Finding
+from atelier_materials.dataset.archives import ArchiveLimits, is_archive, unpack
+from atelier_materials.errors import ArchiveRefused
+from hostile_files import Packed, build_tar, build_zip
+
+GOOD = {"teapots/a.png": b"picture", "teapots/a.txt": b"words", "b c/ü.jpg": b"other"}
+SMALL = ArchiveLimits(entries=50, free_bytes=1 << 20)
+"""Like the real bounds, a thousandfold smaller."""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "into").mkdir()
+    return tmp_path / "into"
+
+
+def read_all(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def write(folder: Path, name: str, data: bytes) -> Path:
+    path = folder.parent / name
+    path.write_bytes(data)
+    return path
+
+
+PACKERS: dict[str, Callable[[dict[str, bytes]], bytes]] = {
+    "a.zip": build_zip,
+    "a.tar": build_tar,
+    "a.tar.gz": lambda files: build_tar(files, "gz"),
+    "a.tar.bz2": lambda files: build_tar(files, "bz2"),
+    "a.tar.xz": lambda files: build_tar(files, "xz"),
+}
+
+
+@pytest.mark.parametrize("name", PACKERS)
+def test_good_archive_is_unpacked(folder: Path, name: str) -> None:
+    """Every file lies where the archive has it, with its bytes."""
+    path = write(folder, name, PACKERS[name](GOOD))
+    assert (is_archive(path), unpack(path, folder)) == (True, [])
+    assert read_all(folder) == GOOD
+
+
+@pytest.mark.parametrize("name", PACKERS)
+def test_cut_off_archive_is_refused(folder: Path, name: str) -> None:
+    """An archive that breaks off is not taken for a smaller one."""
+    data = PACKERS[name]({**GOOD, "long.png": bytes(range(256)) * 400})
+    with pytest.raises(ArchiveRefused) as refused:
+        unpack(write(folder, name, data[: len(data) * 2 // 3 // 512 * 512]), folder)
+    assert (refused.value.finding, read_all(folder)) == (Finding.ARCHIVE_UNREADABLE, {})
+
+
+@pytest.mark.parametrize("name", PACKERS)
+def test_what_is_hidden_nested_or_badly_named_stays_behind(folder: Path, name: str) -> None:
+    """Such entries are left out; those that a person may miss are named, fit to be printed."""
+    files = {".DS_Store": b"x", "__MACOSX/a.png": b"x", "a.png": b"x", "more.zip": b"x", "b\u202egnp.png": b"x"}
+    left_out = unpack(write(folder, name, PACKERS[name](files)), folder)
+    assert [(found.finding, found.path) for found in left_out] == [
+        (Finding.ARCHIVE_NESTED, "more.zip"),
+        (Finding.NAME_UNSAFE, "b\\u202egnp.png"),
+    ]
+    assert read_all(folder) == {"a.png": b"x"}
+
+
+def test_folders_with_backslashes(folder: Path) -> None:
+    """Zips made on Windows may divide folders by backslashes."""
+    unpack(write(folder, "a.zip", build_zip({"a\\b.png": b"x"})), folder)
+    assert read_all(folder) == {"a/b.png": b"x"}
+
+
+def link(kind: bytes) -> Packed:
+    return [("a.png", b"x", {}), ("b.png", b"", {"type": kind, "linkname": "/etc/passwd"})]
+
+
+def mode(bits: int) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        info = zipfile.ZipInfo("a.png")
+        info.external_attr = (bits | 0o644) << 16
+        archive.writestr(info, "/etc/passwd")
+    return buffer.getvalue()
+
+
+def encrypt(data: bytes) -> bytes:
+    """Return a zip whose entry says that it is encrypted, in both of its headers."""
+    changed = bytearray(data)
+    changed[6] |= 1
+    changed[data.find(b"PK\x01\x02") + 8] |= 1
+    return bytes(changed)
+
+
+def lie(data: bytes) -> bytes:
+    """Return a tar whose extended header says that it has 4 GiB."""
+    header = tarfile.TarInfo("pax")
+    header.type, header.size = tarfile.XHDTYPE, 4 << 30
+    return header.tobuf(tarfile.USTAR_FORMAT) + data
+
+
+def go_back(data: bytes) -> bytes:
+    """Return a tar whose first entry has a negative size, so that the next one would lie before it."""
+    changed = bytearray(data)
+    changed[124:136] = b"\xff" * 8 + struct.pack(">i", -1024)
+    changed[148:156] = b" " * 8
+    changed[148:156] = b"%06o\0 " % sum(changed[:512])
+    return bytes(changed)
+
+
+MANY = {f"{number}.png": b"" for number in range(60)}
+HOSTILE: dict[str, tuple[str, bytes, Finding]] = {
+    "zip slip": ("a.zip", build_zip({"../evil.png": b"x"}), Finding.ARCHIVE_UNSAFE_PATH),
+    "zip slip within": ("a.zip", build_zip({"a/../../evil.png": b"x"}), Finding.ARCHIVE_UNSAFE_PATH),
+    "zip slip on windows": ("a.zip", build_zip({"..\\evil.png": b"x"}), Finding.ARCHIVE_UNSAFE_PATH),
+    "zip absolute": ("a.zip", build_zip({"/tmp/evil.png": b"x"}), Finding.ARCHIVE_UNSAFE_PATH),
+    "zip drive": ("a.zip", build_zip({"C:evil.png": b"x"}), Finding.ARCHIVE_UNSAFE_PATH),
+    "zip link": ("a.zip", mode(stat.S_IFLNK), Finding.ARCHIVE_LINK),
+    "zip device": ("a.zip", mode(stat.S_IFBLK), Finding.ARCHIVE_DEVICE),
+    "zip pipe": ("a.zip", mode(stat.S_IFIFO), Finding.ARCHIVE_DEVICE),
+    "zip bomb": ("a.zip", build_zip({"a.png": bytes(4 << 20)}, zipfile.ZIP_DEFLATED), Finding.ARCHIVE_BOMB),
+    "zip of many": ("a.zip", build_zip(MANY), Finding.ARCHIVE_TOO_MANY_FILES),
+    "zip of cases": ("a.zip", build_zip({"a.png": b"x", "A.PNG": b"y"}), Finding.ARCHIVE_NAME_CLASH),
+    "zip of accents": ("a.zip", build_zip({"\u00fc.png": b"x", "u\u0308.png": b"y"}), Finding.ARCHIVE_NAME_CLASH),
+    "zip of file and folder": ("a.zip", build_zip({"a": b"x", "A/b.png": b"y"}), Finding.ARCHIVE_NAME_CLASH),
+    "zip encrypted": ("a.zip", encrypt(build_zip({"a.png": b"x"})), Finding.ARCHIVE_ENCRYPTED),
+    "zip rarely packed": ("a.zip", build_zip({"a.png": b"x"}, zipfile.ZIP_LZMA), Finding.ARCHIVE_UNREADABLE),
+    "tar slip": ("a.tar", build_tar({"../evil.png": b"x"}), Finding.ARCHIVE_UNSAFE_PATH),
+    "tar absolute": ("a.tar", build_tar({"/tmp/evil.png": b"x"}), Finding.ARCHIVE_UNSAFE_PATH),
+    "tar link": ("a.tar", build_tar(link(tarfile.SYMTYPE)), Finding.ARCHIVE_LINK),
+    "tar hard link": ("a.tar", build_tar(link(tarfile.LNKTYPE)), Finding.ARCHIVE_LINK),
+    "tar device": ("a.tar", build_tar(link(tarfile.CHRTYPE)), Finding.ARCHIVE_DEVICE),
+    "tar pipe": ("a.tar", build_tar(link(tarfile.FIFOTYPE)), Finding.ARCHIVE_DEVICE),
+    "tar twice": ("a.tar", build_tar([("a.png", b"x", {}), ("a.png", b"y", {})]), Finding.ARCHIVE_NAME_CLASH),
+    "tar of many": ("a.tar", build_tar(MANY), Finding.ARCHIVE_TOO_MANY_FILES),
+    "tar bomb gz": ("a.tgz", build_tar({"a.png": bytes(4 << 20)}, "gz"), Finding.ARCHIVE_BOMB),
+    "tar bomb bz2": ("a.tbz2", build_tar({"a.png": bytes(4 << 20)}, "bz2"), Finding.ARCHIVE_BOMB),
+    "tar bomb xz": ("a.txz", build_tar({"a.png": bytes(4 << 20)}, "xz"), Finding.ARCHIVE_BOMB),
+    "tar with a huge header": ("a.tar", lie(build_tar({"a.png": b"x"})), Finding.ARCHIVE_BOMB),
+    "tar that goes back": ("a.tar", go_back(build_tar({"a.png": b"x", "b.png": b"y"})), Finding.ARCHIVE_UNREADABLE),
+    "zstandard": ("a.tar", b"\x28\xb5\x2f\xfd" + bytes(600), Finding.ARCHIVE_UNREADABLE),
+    "no archive": ("a.zip", b"hello", Finding.ARCHIVE_UNREADABLE),
+    "empty file": ("a.zip", b"", Finding.ARCHIVE_UNREADABLE),
+    "rar": ("a.rar", b"Rar!\x1a\x07\x01\0" + bytes(600), Finding.ARCHIVE_UNREADABLE),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_archive_is_refused_by_name(folder: Path, name: str) -> None:
+    """The refusal names what is wrong, in a sentence, and nothing was written, inside the folder or beside it."""
+    called, data, finding = HOSTILE[name]
+    path = write(folder, called, data)
+    before = read_all(folder.parent)
+    with pytest.raises(ArchiveRefused) as refused:
+        unpack(path, folder, SMALL)
+    assert refused.value.finding == finding
+    assert str(refused.value).startswith(f"{finding}: {called}")
+    assert read_all(folder.parent) == before
+
+
+def test_refusal_shows_names_safely(folder: Path) -> None:
+    """A hostile entry's name breaks no line of the terminal."""
+    with pytest.raises(ArchiveRefused) as refused:
+        unpack(write(folder, "a.zip", build_zip({"../a\x1b[2J\n\u202e.png": b"x"})), folder)
+    assert str(refused.value).isprintable()
+
+
+def test_what_does_not_fit_the_disk_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is unpacked that the disk cannot hold."""
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 5})())
+    with pytest.raises(ArchiveRefused) as refused:
+        unpack(write(folder, "a.zip", build_zip(GOOD)), folder)
+    assert refused.value.finding == Finding.ARCHIVE_BOMB
