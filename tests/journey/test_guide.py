@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -73,8 +74,9 @@ def test_the_guide_from_a_folder_to_two_models(person: Person, room: Room):
 
 def name_and_push_a_dataset(person: Person) -> None:
     """Step 1 of the guide: a name, a description, a folder."""
+    shutil.copytree(TEAPOTS, person.folder / "pictures")
     said = person.type(
-        "dataset", "push", str(TEAPOTS), "--name", "teapots", "--description", "Studio pictures of a teapot", "--wait"
+        "dataset", "push", "pictures", "--name", "teapots", "--description", "Studio pictures of a teapot", "--wait"
     )
     assert "12" in said.out + said.err
     listed = person.type("dataset", "list").out
@@ -122,10 +124,12 @@ def watch_and_review(person: Person) -> None:
     assert "AwaitingSelection" in live
     table = person.type("checkpoints", "teapot").out
     assert [line.split()[0] for line in table.splitlines()[1:]] == [f"step-0000{step}" for step in (10, 20, 30, 40)]
-    sheet = person.folder / "sheet.png"
-    person.type("samples", "teapot", "--sheet", str(sheet))
-    with Image.open(sheet) as picture:
+    person.type("samples", "teapot", "--sheet", "sheet.png")
+    with Image.open(person.folder / "sheet.png") as picture:
         assert picture.width > picture.height > 64  # one prompt by the base and four steps
+    told = person.type("describe", "teapot").out
+    assert 'a concept model "TKXW teapot"' in told
+    assert "next: kubectl atelier samples teapot" in told
     assert "teapot" in person.type("list").out
 
 
@@ -148,13 +152,12 @@ def select_and_finalize(person: Person, room: Room) -> None:
 
 def download_both(person: Person) -> list[Path]:
     """Bring the models here; each file is the one that was recorded."""
-    folder = person.folder / "models"
-    person.type("download", "teapot", "--to", str(folder))
-    person.type("download", "tkxw-word", "--to", str(folder))
+    person.type("download", "teapot", "--to", "models")
+    person.type("download", "tkxw-word", "--to", "models")
     found = []
     for job in ("teapot", "tkxw-word"):
         model = read_job(person, job)["status"]["models"][-1]
-        path = folder / Path(model["key"]).name
+        path = person.folder / "models" / Path(model["key"]).name
         assert hashlib.sha256(path.read_bytes()).hexdigest().startswith(model["sha256"])
         found.append(path)
     return found

@@ -6,17 +6,24 @@ where questions are answered or something is drawn in place. The record becomes 
 
 from __future__ import annotations
 
+import fcntl
+import io
 import json
 import os
 import pty
 import re
 import select
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
 
 from atelier_playground.cluster import Cluster
 
@@ -75,6 +82,7 @@ class Person:
             code: the exit code that is expected.
         """
         leader, follower = pty.openpty()
+        fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
         environment = {**self._environment(), "TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1"}
         started = subprocess.Popen(
             [SCRIPT, *words],
@@ -99,9 +107,14 @@ class Person:
         return Said(ended, _CONTROL.sub("", shown))
 
     def write_record(self, path: Path) -> None:
-        """Write everything that was typed and printed as a page of text."""
+        """Write everything that was typed and printed as a page of text, and beside it as a picture (.svg)."""
         path.parent.mkdir(parents=True, exist_ok=True)
+        drawn = Console(record=True, width=COLUMNS, file=io.StringIO(), highlight=False)
+        for line, shown in self.record:
+            drawn.print(Text(f"$ {line}", style="bold"))
+            drawn.print(Text(shown.rstrip() + "\n"))
         path.write_text("\n".join(f"$ {line}\n{shown.rstrip()}\n" for line, shown in self.record))
+        path.with_suffix(".svg").write_text(drawn.export_svg(title="kubectl atelier", unique_id="atelier"))
 
     def _environment(self) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if key not in {"KUBECONFIG", "PYTHONWARNINGS"}}

@@ -145,6 +145,13 @@ def tell_default_steps(recipe: Recipe | None) -> str:
     return f"{defaults.STEPS} by default"
 
 
+def tell_default_phrase(recipe: Recipe | None) -> str:
+    """Return the phrase that an embedding starts from where none is given, and whose it is."""
+    if recipe and recipe.embedding and recipe.embedding.initial_phrase:
+        return f"{recipe.embedding.initial_phrase} by the template"
+    return f"{defaults.INITIAL_PHRASE} by default"
+
+
 def tell_kind(kind: str) -> str:
     """Return a type of training as people say it."""
     return "a concept model" if kind == CONCEPT else "an embedding"

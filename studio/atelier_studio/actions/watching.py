@@ -103,11 +103,7 @@ def list_news(before: TrainingJobStatus | None, status: TrainingJobStatus) -> It
     state, message = tables.read_state(status)
     if before is None or tables.read_state(before) != (state, message):
         yield f"{state}: {message}" if message else state
-    known = {row.name for row in before.checkpoints or ()} if before else set()
-    for row in status.checkpoints or ():
-        if row.name not in known:
-            loss = f"  held-out loss {row.held_out_loss}" if row.held_out_loss else ""
-            yield f"checkpoint {row.name}{loss}  {row.samples} samples" + ("  lowest so far" if row.best else "")
+    yield from _list_new_checkpoints(before, status)
     ended = {one.id for one in before.attempts or () if one.reason} if before else set()
     for attempt in status.attempts or ():
         if before and attempt.reason and attempt.id not in ended and state not in RESTS:
@@ -116,6 +112,24 @@ def list_news(before: TrainingJobStatus | None, status: TrainingJobStatus) -> It
     if line and state in MOVING and (before is None or tell_progress(before) != line):
         phase = status.progress.phase if status.progress else ""
         yield f"{phase or state}  {line}"
+
+
+def _list_new_checkpoints(before: TrainingJobStatus | None, status: TrainingJobStatus) -> Iterator[str]:
+    rows = status.checkpoints or []
+    if before is None:
+        if rows:
+            yield f"{count(len(rows), 'checkpoint')} so far, the last is {rows[-1].name}"
+        return
+    known = {row.name for row in before.checkpoints or ()}
+    for row in rows:
+        if row.name not in known:
+            loss = f"  held-out loss {row.held_out_loss}" if row.held_out_loss else ""
+            yield f"checkpoint {row.name}{loss}  {count(row.samples, 'sample')}" + ("  lowest so far" * bool(row.best))
+
+
+def count(number: int, thing: str) -> str:
+    """Return a number of things: 1 sample, 2 samples."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def list_held_out(status: TrainingJobStatus) -> list[tuple[int, float]]:

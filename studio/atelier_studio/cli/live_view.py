@@ -84,7 +84,7 @@ def draw_job(
     progress = tables.read_progress(status)
     if progress:
         parts.append(_draw_bar(progress, None if over else age_seconds))
-    if course.losses:
+    if len(course.losses) > 1:
         losses = [loss for _, loss in course.losses]
         parts.append(_draw_losses("loss", losses, f"{losses[0]:.4f} to {losses[-1]:.4f}"))
     held_out = watching.list_held_out(status)
@@ -96,7 +96,7 @@ def draw_job(
         rows = status.checkpoints
         shown = "  ".join(str(row.step) + ("*" if row.best else "") for row in rows[-SHOWN_CHECKPOINTS:])
         earlier = "... " if len(rows) > SHOWN_CHECKPOINTS else ""
-        parts.append(Text(f"  {len(rows)} checkpoints: {earlier}{shown}"))
+        parts.append(Text(f"  {watching.count(len(rows), 'checkpoint')}: {earlier}{shown}"))
     if not over:
         parts.append(Text(f"  next: {describing.name_next_step(job, state)}", style="dim"))
     return Group(*parts)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from atelier_contract.identity import slugify
+from atelier_contract.template import Recipe
 from atelier_studio.actions import choices
 from atelier_studio.actions.choices import CONCEPT, EMBEDDING, RECOMMENDED_STEPS, Choice
 from atelier_studio.actions.wishes import Wishes
@@ -60,7 +61,7 @@ def ask_wishes(cluster: Cluster, name: str, wishes: Wishes) -> tuple[str, Wishes
         wishes = replace(wishes, template=choose("Template", [*found, NONE]) or None)
     body = next((one for one in templates if one["metadata"]["name"] == wishes.template), None)
     recipe = choices.find_recipe(body, kind, wishes.architecture or "")
-    wishes = _ask_method(wishes)
+    wishes = _ask_method(wishes, recipe)
     return name, _ask_learning(wishes, recipe)
 
 
@@ -80,7 +81,7 @@ def _ask_base(cluster: Cluster, architecture: str) -> str:
     return chosen or write("Where does the base model lie?", hint)
 
 
-def _ask_method(wishes: Wishes) -> Wishes:
+def _ask_method(wishes: Wishes, recipe: Recipe | None) -> Wishes:
     if wishes.kind == CONCEPT:
         if wishes.caption_prefix is not None:
             return wishes
@@ -88,11 +89,12 @@ def _ask_method(wishes: Wishes) -> Wishes:
         return replace(wishes, caption_prefix=write("Caption prefix", hint, needed=False) or None)
     if wishes.initial_phrase is not None:
         return wishes
-    hint = f"a word to start from, such as painting; at most {MAX_PHRASE} characters; empty: by template"
+    default = choices.tell_default_phrase(recipe)
+    hint = f"a word to start from, such as painting; at most {MAX_PHRASE} characters; empty: {default}"
     return replace(wishes, initial_phrase=write("Initial phrase", hint, needed=False, check=check_phrase) or None)
 
 
-def _ask_learning(wishes: Wishes, recipe: Any) -> Wishes:
+def _ask_learning(wishes: Wishes, recipe: Recipe | None) -> Wishes:
     if wishes.learning_rate is None:
         hint = f"speed of learning; empty: {choices.tell_default_rate(recipe, wishes.kind or CONCEPT)}, a good start"
         rate = write("Learning rate", hint, needed=False, check=check_number)
