@@ -25,7 +25,9 @@ class FileFinding(Report):
     path: str
     """Of the file, relative to the source's root; or what is meant where the whole dataset is."""
     detail: str = ""
-    """What was seen there. Example: nearly a/b.png."""
+    """What was seen there. Example: 93 tokens, of which 75 are read."""
+    other: str = ""
+    """Path of another file that it is about, such as the one it nearly equals; ends what the detail begins."""
     fix: str
     """What to do."""
 

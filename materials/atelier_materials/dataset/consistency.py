@@ -70,10 +70,10 @@ def _judge_equal(seen: Sequence[SeenPicture], findings: Findings) -> None:
         if path == picture.item.path:
             distinct.append(picture)
         else:
-            findings.add(Finding.DUPLICATE_PICTURE, picture.item.path, f"the same as {path}")
+            findings.add(Finding.DUPLICATE_PICTURE, picture.item.path, "the same as", path)
     near = find_near_duplicates([picture.dhash for picture in distinct], [picture.grid for picture in distinct])
     for later, earlier in near.items():
-        findings.add(Finding.NEAR_DUPLICATE_PICTURE, distinct[later].item.path, f"nearly {distinct[earlier].item.path}")
+        findings.add(Finding.NEAR_DUPLICATE_PICTURE, distinct[later].item.path, "nearly", distinct[earlier].item.path)
 
 
 def _judge_names(paths: Iterable[str], findings: Findings) -> None:
@@ -81,7 +81,7 @@ def _judge_names(paths: Iterable[str], findings: Findings) -> None:
     for path in sorted(paths):
         other = first.setdefault(fold_name(path), path)
         if other != path:
-            findings.add(Finding.NAME_CASE_CLASH, path, f"clashes with {other}")
+            findings.add(Finding.NAME_CASE_CLASH, path, "clashes with", other)
 
 
 def _judge_shared(items: Iterable[DatasetItem], findings: Findings) -> None:
@@ -93,7 +93,7 @@ def _judge_shared(items: Iterable[DatasetItem], findings: Findings) -> None:
             item.mask_path is not None and item.mask_path == other.mask_path
         )
         if other is not item and shares:
-            findings.add(Finding.CAPTION_SHARED, item.path, f"shared with {other.path}")
+            findings.add(Finding.CAPTION_SHARED, item.path, "shared with", other.path)
 
 
 def _judge_lengths(items: Iterable[DatasetItem], rules: CaptionRules, findings: Findings) -> None:

@@ -151,7 +151,9 @@ class FileFound:
     path: str
     """Of the file, or what is meant where the whole dataset is."""
     detail: str = ""
-    """What was seen there, such as which picture it equals. No caption. Empty: the kind says it all."""
+    """What was seen there. No caption. Empty: the kind says it all."""
+    other: str = ""
+    """Path of another file that it is about, such as the one it equals; ends the sentence that the detail begins."""
 
     @property
     def severity(self) -> Severity:
@@ -171,12 +173,12 @@ class Findings:
         self._files: dict[Finding, list[FileFound]] = {}
         self._counts: Counter[Finding] = Counter()
 
-    def add(self, finding: Finding, path: str, detail: str = "") -> None:
+    def add(self, finding: Finding, path: str, detail: str = "", other: str = "") -> None:
         """Note one more file of a kind."""
         self._counts[finding] += 1
         files = self._files.setdefault(finding, [])
         if len(files) < MOST_FILES:
-            files.append(FileFound(finding, escape_name(path), escape_name(detail)))
+            files.append(FileFound(finding, escape_name(path), escape_name(detail), escape_name(other)))
 
     def list_files(self) -> list[FileFound]:
         """Return the files, gravest kind first, in the order they were found; at most a thousand of a kind."""

@@ -7,6 +7,7 @@ pictures' names.
 from __future__ import annotations
 
 from atelier_contract.report import DatasetReport, FileFinding, TrainingPlan
+from atelier_materials.dataset.findings import FileFound
 from atelier_materials.dataset.inspection import Inspection
 
 
@@ -33,9 +34,17 @@ def build_report(name: str, inspection: Inspection, plans: list[TrainingPlan], *
         resolution=inspection.measure_sides() if items else None,
         trigger=trigger,
         findings=inspection.findings.as_statuses(),
-        files=[
-            FileFinding(reason=file.finding, severity=file.severity, path=file.path, detail=file.detail, fix=file.fix)
-            for file in inspection.findings.list_files()
-        ],
+        files=[_tell_file(file) for file in inspection.findings.list_files()],
         plans=plans,
+    )
+
+
+def _tell_file(file: FileFound) -> FileFinding:
+    return FileFinding(
+        reason=file.finding,
+        severity=file.severity,
+        path=file.path,
+        detail=file.detail,
+        other=file.other,
+        fix=file.fix,
     )

@@ -12,6 +12,7 @@ from atelier_contract.exit_codes import ExitCode
 from atelier_contract.manifests import DatasetRevision
 from atelier_contract.names import TERMINATION_LIMIT_BYTES
 from atelier_contract.reasons import Finding, Reason
+from atelier_contract.report import DatasetReport
 from atelier_contract.roles import Role
 from atelier_contract.termination import InspectionResult
 from atelier_materials.store.documents import read_document
@@ -46,6 +47,11 @@ def result(ending: Ending) -> InspectionResult:
     """Return what was found."""
     assert ending.report.inspection is not None, ending.report.message
     return ending.report.inspection
+
+
+def read_revision(tenant: Tenant, ending: Ending) -> DatasetRevision:
+    """Return the manifest that an inspection wrote."""
+    return read_document(tenant.store, tenant.layout.revision("teapots", result(ending).revision), DatasetRevision)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +125,7 @@ def test_later_push_replaces_a_path(volume_tenant: Tenant) -> None:
     push_files(volume_tenant, {"a.png": GOOD, "a.txt": b"old"}, pushed_at="2026-11-23T00:00:00Z")
     push_files(volume_tenant, {"a.txt": b"new", "b.png": draw_png(90)}, pushed_at="2026-11-23T01:00:00Z")
     ending = volume_tenant.pod().run(Role.INSPECT, volume_tenant.inspect_input(UPLOAD))
-    revision = read_document(volume_tenant.store, result(ending).report_key, DatasetRevision)
+    revision = read_revision(volume_tenant, ending)
     assert [(item.path, item.caption) for item in revision.items] == [("a.png", "new"), ("b.png", None)]
 
 
@@ -128,7 +134,7 @@ def test_replacing_push_begins_anew(volume_tenant: Tenant) -> None:
     push_files(volume_tenant, {"a.png": GOOD}, pushed_at="2026-11-23T00:00:00Z")
     push_files(volume_tenant, {"b.png": draw_png(90)}, pushed_at="2026-11-23T01:00:00Z", replaces=True)
     ending = volume_tenant.pod().run(Role.INSPECT, volume_tenant.inspect_input(UPLOAD))
-    revision = read_document(volume_tenant.store, result(ending).report_key, DatasetRevision)
+    revision = read_revision(volume_tenant, ending)
     assert [item.path for item in revision.items] == ["b.png"]
 
 
@@ -151,7 +157,7 @@ def test_replacing_push_begins_anew(volume_tenant: Tenant) -> None:
 def test_captions(volume_tenant: Tenant, files: dict[str, bytes], caption: str | None) -> None:
     """Captions come from a file beside the picture, else from a table."""
     ending = inspect_upload(volume_tenant, {"a.png": GOOD, **files})
-    revision = read_document(volume_tenant.store, result(ending).report_key, DatasetRevision)
+    revision = read_revision(volume_tenant, ending)
     assert revision.items[0].caption == caption
 
 
@@ -181,7 +187,7 @@ def test_findings(volume_tenant: Tenant, files: dict[str, bytes], finding: Findi
 def test_orientation(volume_tenant: Tenant) -> None:
     """Width and height are those after EXIF orientation."""
     ending = inspect_upload(volume_tenant, {"a.jpg": draw_jpeg(80, 64, orientation=6)})
-    revision = read_document(volume_tenant.store, result(ending).report_key, DatasetRevision)
+    revision = read_revision(volume_tenant, ending)
     assert (revision.items[0].width, revision.items[0].height) == (64, 80)
 
 
@@ -208,7 +214,7 @@ def test_own_bucket_prefix(s3_tenant: Tenant) -> None:
     s3_tenant.store.write("photos/tea pots-old/c.png", GOOD)
     uri = f"s3://{s3_tenant.secret[names.KEY_BUCKET]}/photos/tea pots"
     ending = s3_tenant.pod().run(Role.INSPECT, s3_tenant.inspect_input({"s3": {"uri": uri}}))
-    revision = read_document(s3_tenant.store, result(ending).report_key, DatasetRevision)
+    revision = read_revision(s3_tenant, ending)
     assert [item.path for item in revision.items] == ["a.png", "sub/b.png"]
 
 
@@ -268,3 +274,18 @@ def test_scratch_is_left_empty(volume_tenant: Tenant) -> None:
     pod = volume_tenant.pod()
     pod.run(Role.INSPECT, volume_tenant.inspect_input(UPLOAD))
     assert [path for path in pod.place(names.SCRATCH_DIR).rglob("*") if path.is_file()] == []
+
+
+def test_report_lies_in_the_store(volume_tenant: Tenant) -> None:
+    """The status names the report, which says file by file what the last words count."""
+    ending = inspect_upload(volume_tenant, {"a.png": GOOD, "cut.jpg": draw_jpeg()[:-400]})
+    report = read_document(volume_tenant.store, result(ending).report_key, DatasetReport)
+    assert (report.findings, report.revision) == (result(ending).findings, result(ending).revision)
+    assert ("UnreadablePicture", "cut.jpg") in [(file.reason, file.path) for file in report.files]
+
+
+def test_page_lies_beside_the_report(volume_tenant: Tenant) -> None:
+    """The page has the report's key, but for its suffix."""
+    ending = inspect_upload(volume_tenant, {"a.png": GOOD})
+    page = volume_tenant.store.read(result(ending).report_key.removesuffix(".json") + ".html")
+    assert page.startswith(b"<!doctype html>")

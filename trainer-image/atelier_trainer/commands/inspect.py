@@ -1,17 +1,21 @@
 """`inspect`: look at a dataset and write down its revision.
 
-In: an InspectInput. Out: an immutable revision manifest in the store, and its digest, counts and findings as last
-words. The looking itself is `atelier_materials.dataset.inspection`, which a laptop shares; here are store and ending.
-"""
+In: an InspectInput. Out: an immutable revision manifest in the store, a report and its page beside it, and digest,
+counts and findings as last words. The looking itself is `atelier_materials.dataset.inspection`, which a laptop shares;
+here are store and ending.
 
 from __future__ import annotations
 
+from atelier_contract.base import digest_of
 from atelier_contract.exit_codes import ExitCode
 from atelier_contract.inputs import InspectInput
 from atelier_contract.reasons import Finding, Reason
 from atelier_contract.roles import Role
 from atelier_contract.termination import InspectionResult, TerminationReport
 from atelier_materials.dataset.inspection import Checks, Inspection, inspect_dataset
+from atelier_materials.dataset.plans import build_plans
+from atelier_materials.dataset.report_page import build_page
+from atelier_materials.dataset.reports import build_report
 from atelier_materials.store.documents import write_document
 from atelier_materials.store.patience import Patience
 from atelier_trainer.commands.ending import Ending, end_well, shorten
@@ -59,8 +63,9 @@ def _end_unusable(asked: InspectInput, inspection: Inspection) -> Ending:
 
 
 def _end_with_revision(home: Home, asked: InspectInput, inspection: Inspection) -> Ending:
-    revision, items = inspection.build_revision(asked.dataset.name), inspection.items
-    key = home.layout.revision(asked.dataset.name, inspection.digest)
+    name, items = asked.dataset.name, inspection.items
+    revision = inspection.build_revision(name)
+    key = home.layout.revision(name, inspection.digest)
     if home.store.head(key) is None:  # the same contents, told by an earlier release perhaps: what is there stays
         write_document(home.store, key, revision)
     result = InspectionResult(
@@ -71,6 +76,18 @@ def _end_with_revision(home: Home, asked: InspectInput, inspection: Inspection) 
         bytes=sum(item.bytes for item in items),
         resolution=inspection.measure_sides(),
         findings=revision.findings,
-        report_key=key,
+        report_key=_write_report(home, name, inspection),
     )
     return end_well(TerminationReport(role=Role.INSPECT, reason=Reason.COMPLETED, inspection=result))
+
+
+def _write_report(home: Home, name: str, inspection: Inspection) -> str:
+    """Write the report and its page, unless the same inspection did before; return the report's key."""
+    report = build_report(name, inspection, build_plans(inspection.items))
+    digest = digest_of(report.as_json())
+    key, page_key = (home.layout.report(name, digest, suffix) for suffix in (".json", ".html"))
+    if home.store.head(page_key) is None:  # another release may draw the same report otherwise: what is there stays
+        page = build_page(report, inspection.thumbnails, [item.path for item in inspection.items])
+        home.store.write(page_key, page.encode())
+    write_document(home.store, key, report)
+    return key
