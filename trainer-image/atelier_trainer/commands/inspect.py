@@ -3,6 +3,7 @@
 In: an InspectInput. Out: an immutable revision manifest in the store, a report and its page beside it, and digest,
 counts and findings as last words. The looking itself is `atelier_materials.dataset.inspection`, which a laptop shares;
 here are store and ending.
+"""
 
 from __future__ import annotations
 
