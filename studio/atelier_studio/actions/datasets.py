@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from atelier_contract import names
-from atelier_contract.dataset import KIND, DatasetSpec, DatasetStatus
+from atelier_contract.dataset import KIND, DatasetLayout, DatasetSpec, DatasetStatus
 from atelier_contract.reasons import Condition
 from atelier_contract.references import StorageSpec
 from atelier_materials.dataset.naming import escape_name
@@ -20,18 +20,23 @@ WIDE_DATASET_COLUMNS = (*DATASET_COLUMNS, "SOURCE", "REVISION", "MESSAGE")
 FINDING_COLUMNS = ("SEVERITY", "COUNT", "FINDING", "EXAMPLE", "WHAT TO DO")
 
 
-def build_dataset(name: str, description: str | None) -> Object:
+def build_spec(description: str | None, layout: DatasetLayout | None) -> Object:
+    """Return the part of a spec that a push may set; what is not told stays as it is."""
+    told: Object = {"description": description} if description else {}
+    return {**told, "layout": str(layout)} if layout else told
+
+
+def build_dataset(name: str, told: Object) -> Object:
     """Return a Dataset whose items are pushed."""
-    spec: Object = {"description": description} if description else {}
-    spec["source"] = {"upload": {}}
+    spec = {**told, "source": {"upload": {}}}
     return {"apiVersion": names.API_VERSION, "kind": KIND, "metadata": {"name": name}, "spec": spec}
 
 
-def build_request(description: str | None, now: datetime) -> Object:
-    """Return the patch that asks for another look at a Dataset, and perhaps describes it anew."""
+def build_request(told: Object, now: datetime) -> Object:
+    """Return the patch that asks for another look at a Dataset, and perhaps changes what is told of it."""
     asked_at = now.astimezone(UTC).isoformat(timespec="microseconds")
     patch: Object = {"metadata": {"annotations": {names.ANNOTATION_INSPECT_REQUESTED_AT: asked_at}}}
-    return {**patch, "spec": {"description": description}} if description else patch
+    return {**patch, "spec": told} if told else patch
 
 
 def read_storage(body: Object) -> StorageSpec | None:
@@ -41,7 +46,7 @@ def read_storage(body: Object) -> StorageSpec | None:
         BadRequest: nothing is pushed to it: its pictures lie elsewhere.
         StudioError: a newer release wrote it.
     """
-    spec = _read_spec(body)
+    spec = read_spec(body)
     if spec.source.upload is None:
         raise BadRequest(
             f"the pictures of Dataset {body['metadata']['name']} lie in {_name_source(spec)}, nothing is pushed to it: "
@@ -77,7 +82,7 @@ def build_dataset_row(body: Object, *, wide: bool = False) -> tuple[str, ...]:
         ", ".join(status.usable_for or ()) or "-",
         _count(sum(finding.count for finding in status.findings or ()) if status.findings is not None else None),
     )
-    return (*row, _name_source(_read_spec(body)), (status.revision or "-")[:12], message) if wide else row
+    return (*row, _name_source(read_spec(body)), (status.revision or "-")[:12], message) if wide else row
 
 
 def build_finding_rows(status: DatasetStatus) -> list[tuple[str, ...]]:
@@ -96,7 +101,8 @@ def describe_dataset(body: Object) -> str:
     return f"Dataset {body['metadata']['name']}: {state}, usable for {uses}: {message}"
 
 
-def _read_spec(body: Object) -> DatasetSpec:
+def read_spec(body: Object) -> DatasetSpec:
+    """Return a Dataset's typed spec. Raises StudioError where a newer release wrote it."""
     try:
         return DatasetSpec.model_validate(body["spec"])
     except ValueError as error:
@@ -104,6 +110,27 @@ def _read_spec(body: Object) -> DatasetSpec:
             f"spec of Dataset {body['metadata']['name']} is not as this release knows it: use the release of "
             "`kubectl atelier` that belongs to the cluster's Atelier"
         ) from error
+
+
+def find_report(body: Object, room: str, suffix: str) -> str:
+    """Return the key of the last inspection's report.
+
+    Args:
+        body: the Dataset.
+        room: the dataset's own part of the store, outside of which nothing is read.
+        suffix: `.json` or `.html`.
+
+    Raises:
+        BadRequest: there is none (yet).
+    """
+    key = read_dataset_status(body).report_key or ""
+    stem, dot, kind = key.rpartition(".")
+    if not dot or kind != "json" or not key.startswith(f"{room}/reports/"):
+        raise BadRequest(
+            f"Dataset {body['metadata']['name']} has no report: {read_state(read_dataset_status(body))[1]}",
+            "docs/how-to/push-a-dataset.md",
+        )
+    return stem + suffix
 
 
 def _name_source(spec: DatasetSpec) -> str:

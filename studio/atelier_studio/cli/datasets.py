@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from atelier_contract.dataset import DatasetLayout
+from atelier_materials.dataset.naming import escape_name
 from atelier_studio.actions import datasets
 from atelier_studio.actions.tables import format_size, read_dataset_status, read_state
 from atelier_studio.cli.options import (
@@ -22,11 +25,13 @@ from atelier_studio.cli.options import (
 from atelier_studio.cli.output import Output, is_terminal, say, say_aside, show, show_table
 from atelier_studio.cli.transferring import TransferMeter
 from atelier_studio.edges.cluster import DATASET, Cluster, Object
+from atelier_studio.edges.files import write_file
 from atelier_studio.errors import BadRequest, Exit, NotFound, StudioError
 
 if TYPE_CHECKING:
     from atelier_studio.edges.store import StudioStore
 
+PAGE = "docs/how-to/prepare-pictures.md"
 app = typer.Typer(no_args_is_help=True, help="Pictures to train on: check, push, list, read the report.")
 
 
@@ -47,6 +52,9 @@ def push(
     *,
     name: Annotated[str | None, typer.Option("--name", help="Of the Dataset. Default: the folder's own.")] = None,
     description: Annotated[str | None, typer.Option("--description", help="What the pictures show.")] = None,
+    layout: Annotated[
+        DatasetLayout | None, typer.Option("--layout", help="How captions are told. Default: detected, and said.")
+    ] = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="What is not in the folder (any more) goes out of the dataset.")
     ] = False,
@@ -75,7 +83,8 @@ def push(
         is_new = _send(opened, called, root, is_first=before is None, replace=replace, dry_run=dry_run)
     if dry_run:
         return
-    body = _announce(cluster, before, called, description, is_new=is_new)
+    told = datasets.build_spec(description, layout)
+    body = _announce(cluster, before, called, told, is_new=is_new)
     if wait if wait is not None else is_terminal():
         body = _await_inspection(cluster, body)
     if output not in {None, Output.WIDE}:
@@ -92,21 +101,41 @@ def push(
 @app.command("show-report")
 def show_report(
     name: DatasetArgument,
+    *,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write the report as one page with thumbnails into this file.")
+    ] = None,
     namespace: NamespaceOption = None,
     context: ContextOption = None,
+    store_endpoint: StoreEndpointOption = None,
     output: OutputOption = None,
 ) -> None:
-    """Show what the last inspection found."""
-    body = Cluster(namespace, context).get(DATASET, name)
-    if output not in {None, Output.WIDE}:
+    """Show what the last inspection found; `-o json` and `--html` fetch all of it, file by file, from the store."""
+    cluster = Cluster(namespace, context)
+    body = cluster.get(DATASET, name)
+    if html is not None:
+        write_file(html, _fetch_report(cluster, body, store_endpoint, ".html"))
+        say_aside(f"written to {html}; it shows the pictures to whoever gets it")
+    elif output is Output.JSON:
+        say(_fetch_report(cluster, body, store_endpoint, ".json").decode())
+    elif output in {None, Output.WIDE}:
+        _tell(body)
+    else:
         show(body, output, (), ())
-        return
-    _tell(body)
+
+
+def _fetch_report(cluster: Cluster, body: Object, endpoint: str | None, suffix: str) -> bytes:
+    from atelier_studio.edges.store import open_store  # noqa: PLC0415  (see `push`)
+
+    name = body["metadata"]["name"]
+    opened = open_store(cluster, datasets.read_spec(body).storage, endpoint=endpoint)
+    return opened.store.read(datasets.find_report(body, opened.layout.dataset(name), suffix))
 
 
 def _send(opened: StudioStore, name: str, root: Path, *, is_first: bool, replace: bool, dry_run: bool) -> bool:
     """Send what of a folder belongs to a dataset; return whether that changed the dataset."""
-    from atelier_studio.actions import pushing  # noqa: PLC0415  (see `push`)
+    from atelier_materials.dataset.layouts import detect_layout  # noqa: PLC0415  (see `push`)
+    from atelier_studio.actions import pushing  # noqa: PLC0415  (as above)
     from atelier_studio.edges.dataset_push import list_missing, push_files  # noqa: PLC0415  (as above)
     from atelier_studio.edges.upload import Upload, list_folder  # noqa: PLC0415  (as above)
 
@@ -115,9 +144,11 @@ def _send(opened: StudioStore, name: str, root: Path, *, is_first: bool, replace
     for line in pushing.describe_sorting(sorting):
         say_aside(line)
     files = [found[path] for path in sorting.going]
+    if files:
+        say_aside(f"read as {detect_layout(sorting.going)}; --layout names another layout")
     # Captions alone may follow pictures that were pushed before.
     if not files or (is_first and not any(map(pushing.is_picture, sorting.going))):
-        raise BadRequest(f"{root} holds no pictures: name the folder that does", "docs/how-to/prepare-pictures.md")
+        raise BadRequest(f"{escape_name(str(root))} holds no pictures: name the folder that does", PAGE)
     size = sum(file.bytes for file in files)
     with TransferMeter(f"pushing {name}", len(files), size) as meter:
         upload = Upload(opened, meter)
@@ -133,14 +164,14 @@ def _send(opened: StudioStore, name: str, root: Path, *, is_first: bool, replace
     return changed
 
 
-def _announce(cluster: Cluster, before: Object | None, name: str, description: str | None, *, is_new: bool) -> Object:
+def _announce(cluster: Cluster, before: Object | None, name: str, told: Object, *, is_new: bool) -> Object:
     """Create the Dataset, or have it looked at again where something has changed, and return it."""
     if before is None:
-        return cluster.create(DATASET, datasets.build_dataset(name, description))
-    if not is_new and not description:
+        return cluster.create(DATASET, datasets.build_dataset(name, told))
+    if not is_new:
         say_aside(f"Dataset {name} holds exactly these files already")
-        return before
-    return cluster.patch(DATASET, name, datasets.build_request(description, datetime.now(UTC)))
+        return cluster.patch(DATASET, name, {"spec": told}) if told else before
+    return cluster.patch(DATASET, name, datasets.build_request(told, datetime.now(UTC)))
 
 
 def _await_inspection(cluster: Cluster, body: Object) -> Object:
@@ -162,14 +193,38 @@ def _tell(body: Object) -> None:
 
 @contextmanager
 def _open_folder(path: Path) -> Iterator[Path]:
-    """Yield the folder to push. Raises BadRequest where there is none."""
-    if not path.is_dir():
-        raise BadRequest(f"{path} is no folder: name the one that holds the pictures")
-    yield path
+    """Yield the folder to push: the one that is named, or what is in an archive, unpacked for as long as it takes.
+
+    Raises:
+        BadRequest: it is neither.
+        ArchiveRefused: the archive is hostile or damaged.
+    """
+    if path.is_dir():
+        yield path
+        return
+    from atelier_materials.dataset.archives import is_archive, unpack  # noqa: PLC0415  (only archives need it)
+
+    if not path.is_file() or not is_archive(path):
+        raise BadRequest(
+            f"{escape_name(str(path))} is neither a folder nor an archive (zip, tar): name the folder that holds the "
+            "pictures",
+            PAGE,
+        )
+    with tempfile.TemporaryDirectory(prefix="atelier-push-") as scratch:
+        for found in unpack(path, Path(scratch)):
+            say_aside(f"left in the archive: {found.path} ({found.finding})")
+        inside = list(Path(scratch).iterdir())
+        # An archive of a folder holds that folder, whose name says nothing about the pictures in it.
+        yield inside[0] if len(inside) == 1 and inside[0].is_dir() else Path(scratch)
 
 
 def _stem_of(path: Path) -> str:
-    return path.resolve().name
+    name = path.resolve().name
+    if path.is_dir():
+        return name
+    from atelier_materials.dataset.archives import ARCHIVE_SUFFIXES  # noqa: PLC0415  (as above)
+
+    return next((name[: -len(suffix)] for suffix in ARCHIVE_SUFFIXES if name.lower().endswith(suffix)), name)
 
 
 def _find(cluster: Cluster, name: str) -> Object | None:
