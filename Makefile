@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 SITE := NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs
 SOURCES := crds materials operator trainer-image studio playground benchmarks docs tests
 
-.PHONY: help install demo playground playground-down test check docs bench bench-operator bench-learning bench-trainer bench-resume generate format lock clean
+.PHONY: help install demo playground playground-down test test-invokeai check docs bench bench-operator bench-learning bench-trainer bench-resume generate format lock clean
 
 help:  ## Show what can be made.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -35,6 +35,9 @@ playground-down: $(READY)  ## End it.
 
 test: $(READY)  ## Run every test, the demo's journey among them.
 	@$(RUN) -m pytest tests
+
+test-invokeai: $(READY)  ## Publish into a real InvokeAI server (installed once into the user's cache: 7 GB).
+	@ATELIER_TEST_INVOKEAI=1 $(RUN) -m pytest tests/invokeai
 
 check: $(READY)  ## Lint, types, import contracts, drift of generated files, the site, chart lint.
 	@$(VENV)/bin/ruff check $(SOURCES)
