@@ -58,7 +58,8 @@ class DatasetFolder:
     """A dataset in a bucket or volume: its files lie under their paths."""
 
     folder: Folder
-    kind: Literal["S3", "Volume"]
+    kind: Literal["S3", "Volume", "Upload"]
+    """Upload: a folder on a laptop, as it will be once it is pushed."""
 
     @property
     def shelf(self) -> Shelf:

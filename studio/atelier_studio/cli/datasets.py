@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +12,8 @@ from atelier_contract.dataset import DatasetLayout
 from atelier_materials.dataset.naming import escape_name
 from atelier_studio.actions import datasets
 from atelier_studio.actions.tables import format_size, read_dataset_status, read_state
+from atelier_studio.cli.checking import check
+from atelier_studio.cli.folders import name_folder, open_folder
 from atelier_studio.cli.options import (
     ContextOption,
     DatasetArgument,
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
 PAGE = "docs/how-to/prepare-pictures.md"
 app = typer.Typer(no_args_is_help=True, help="Pictures to train on: check, push, list, read the report.")
+app.command("check")(check)
 
 
 @app.command("list")
@@ -75,8 +75,10 @@ def push(
     from atelier_studio.actions import pushing  # noqa: PLC0415  (Pillow and boto3 come with these; help needs neither)
     from atelier_studio.edges.store import open_store  # noqa: PLC0415  (as above)
 
-    with _open_folder(folder) as root:
-        called = pushing.check_name(name) if name else pushing.name_dataset(_stem_of(folder))
+    with open_folder(folder) as (root, left):
+        for found in left:
+            say_aside(f"left in the archive: {found.path} ({found.finding})")
+        called = pushing.check_name(name) if name else pushing.name_dataset(name_folder(folder))
         cluster = Cluster(namespace, context)
         before = _find(cluster, called)
         opened = open_store(cluster, datasets.read_storage(before) if before else None, endpoint=store_endpoint)
@@ -189,42 +191,6 @@ def _tell(body: Object) -> None:
     rows = datasets.build_finding_rows(read_dataset_status(body))
     if rows:
         show_table(datasets.FINDING_COLUMNS, rows)
-
-
-@contextmanager
-def _open_folder(path: Path) -> Iterator[Path]:
-    """Yield the folder to push: the one that is named, or what is in an archive, unpacked for as long as it takes.
-
-    Raises:
-        BadRequest: it is neither.
-        ArchiveRefused: the archive is hostile or damaged.
-    """
-    if path.is_dir():
-        yield path
-        return
-    from atelier_materials.dataset.archives import is_archive, unpack  # noqa: PLC0415  (only archives need it)
-
-    if not path.is_file() or not is_archive(path):
-        raise BadRequest(
-            f"{escape_name(str(path))} is neither a folder nor an archive (zip, tar): name the folder that holds the "
-            "pictures",
-            PAGE,
-        )
-    with tempfile.TemporaryDirectory(prefix="atelier-push-") as scratch:
-        for found in unpack(path, Path(scratch)):
-            say_aside(f"left in the archive: {found.path} ({found.finding})")
-        inside = list(Path(scratch).iterdir())
-        # An archive of a folder holds that folder, whose name says nothing about the pictures in it.
-        yield inside[0] if len(inside) == 1 and inside[0].is_dir() else Path(scratch)
-
-
-def _stem_of(path: Path) -> str:
-    name = path.resolve().name
-    if path.is_dir():
-        return name
-    from atelier_materials.dataset.archives import ARCHIVE_SUFFIXES  # noqa: PLC0415  (as above)
-
-    return next((name[: -len(suffix)] for suffix in ARCHIVE_SUFFIXES if name.lower().endswith(suffix)), name)
 
 
 def _find(cluster: Cluster, name: str) -> Object | None:
