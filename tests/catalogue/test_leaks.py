@@ -3,8 +3,9 @@
 One short journey with a canary in each: pictures are pushed, a model trained, chosen, published and installed, a second
 run fails, and some things are typed wrongly. Then everything that was said on the way is searched.
 
-What may hold them, because it is shown to their owner who asked for it: an object's own spec (`-o yaml`, the YAML that
-`create` prints) and the sheets of sample pictures. Those are not searched.
+What may hold prompts, because it is their owner's own page: an object's spec (`-o yaml`, the YAML that `create`
+prints), the rows of `status.resolved` that repeat it beside it, and the sheets of sample pictures. Those are not
+searched.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ pytestmark = pytest.mark.cluster
 CAPTION = "canarycaption"
 PROMPT = "canaryprompt"
 TOKEN = "canarytoken-3f9d"
+OWNERS = ("validation.prompts", "validation.negativePrompt")
+"""Rows of `status.resolved` that repeat what the spec of the same object says to the same readers."""
 TOO_LONG = 501
 """Characters of a prompt that is refused."""
 
@@ -127,7 +130,9 @@ def listen(room: Room) -> dict[str, str]:
             said[f"status of Job {job['metadata']['name']}"] = json.dumps(job.get("status"))
     for kind in (dataset.KIND, training_job.KIND):
         for body in api.list(names.API_VERSION, kind, room.name):
-            said[f"status of {kind} {body['metadata']['name']}"] = json.dumps(body.get("status"))
+            status = dict(body.get("status") or {})
+            status["resolved"] = [row for row in status.get("resolved") or [] if row["name"] not in OWNERS]
+            said[f"status of {kind} {body['metadata']['name']}"] = json.dumps(status)
     return said
 
 

@@ -43,10 +43,10 @@ def test_a_page_can_be_walked(stretch: Stretch, request: pytest.FixtureRequest, 
     """Where things are as the page presumes, each of its commands succeeds, one after the other."""
     room: Room = request.getfixturevalue("shared" if stretch.is_shared else "own")
     walk = Walk(room, tmp_path)
-    walk.prepare(stretch.presumes)
     server = FakeInvokeAi(tmp_path / "invokeai") if "InvokeAI" in stretch.presumes else None
     walk.words["invokeai"] = server.url if server else ""
     try:
+        walk.prepare(stretch.presumes)
         for block in stretch.blocks:
             if block.language == "python":
                 walk.run_program(block.text)

@@ -44,7 +44,9 @@ CHANGED = {
 """What the walk puts into commands, by the place on the page: runs on a processor are short, and servers have ports of
 their own."""
 
-COMMAND_SECONDS = 400
+COMMAND_SECONDS = 600
+LONG_RUN_SECONDS = 600
+"""How long a run of 240 steps may take where others work on the same two cores."""
 
 
 def is_left_out(block: Block, command: str) -> bool:
@@ -71,7 +73,7 @@ class Walk:
 
     room: Room
     folder: Path
-    words: dict[str, str] = field(default_factory=dict)
+    words: dict[str, str] = field(default_factory=lambda: {"invokeai": ""})
 
     def run(self, command: str) -> str:
         """Run a command of a page and return what it prints. It must succeed."""
@@ -135,35 +137,33 @@ def bring_dataset(walk: Walk) -> None:
 
 def start_run(walk: Walk) -> None:
     """Start a run that is still at work when the page is walked."""
+    walk.room.furnish()
     walk.room.apply_dataset()
-    walk.room.home.upload_folder(BASE_MODEL, walk.room.key("base-models", "tiny"))
     walk.room.apply_job("tkxw-teapot", steps=20_000, checkpoints={"everySteps": 10_000})
 
 
 def fail_run(walk: Walk) -> None:
     """Start a run without its base model, and wait until it has failed."""
+    walk.room.furnish()
     walk.room.apply_dataset()
     base = {"architecture": "StableDiffusion1", "source": {"storage": {"path": "base-models/missing"}}}
     walk.room.apply_job("tkxw-broken", baseModel=base)
-    wait_for(lambda: read_state(walk.room.get_status("tkxw-broken")) == State.FAILED, "tkxw-broken has failed", 180)
+    wait_for(lambda: read_state(walk.room.get_status("tkxw-broken")) == State.FAILED, "tkxw-broken has failed", 300)
 
 
 def finish_run(walk: Walk) -> None:
-    """Take a run to the point where somebody chooses, with the checkpoints that the pages name."""
-    bring_base(walk, "tiny")
+    """Take a run to the point where somebody chooses, with the checkpoints that the pages name, or find it there."""
+    if walk.room.list_jobs("tkxw-teapot"):
+        return
     walk.room.apply_dataset()
-    walk.room.apply_job(
-        "tkxw-teapot",
-        steps=240,
-        checkpoints={"everySteps": 120},
-        retention={"graceSeconds": 600},
-        templateRef=None,
-    )
-    walk.room.wait_state(State.AWAITING_SELECTION, name="tkxw-teapot")
+    checkpoints, retention = {"everySteps": 120}, {"graceSeconds": 3600}
+    walk.room.apply_job("tkxw-teapot", steps=240, checkpoints=checkpoints, retention=retention)
+    walk.room.wait_state(State.AWAITING_SELECTION, name="tkxw-teapot", timeout_seconds=LONG_RUN_SECONDS)
 
 
 def finalize_run(walk: Walk) -> None:
     """See that a finished run has published its last checkpoint."""
+    finish_run(walk)
     if not walk.room.get_status("tkxw-teapot").models:
         walk.run("kubectl atelier select tkxw-teapot --last && kubectl atelier finalize tkxw-teapot --yes")
     shutil.copytree(BASE_MODEL, walk.folder / "sd15", dirs_exist_ok=True)
