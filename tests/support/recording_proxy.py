@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import http.server
 import random
+import sys
 import threading
 import urllib.parse
 from collections import Counter
@@ -19,6 +20,17 @@ from typing import Self
 HOP_HEADERS = frozenset({"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade"})
 PHASES = ("before its body", "amid its body", "before the server has it", "before the answer")
 """Moments of a request at which a push may die."""
+
+
+class QuietServer(http.server.ThreadingHTTPServer):
+    """A server that is not surprised when somebody who asks is killed."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of a connection that broke; tell of everything else."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
 
 
 class RecordingProxy:
@@ -38,8 +50,7 @@ class RecordingProxy:
         """How often the server has taken each content or part whole, by its address."""
         self.bytes: dict[str, int] = {}
         """Size of each of them."""
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _build_handler(self, self._upstream))
-        self._server.daemon_threads = True
+        self._server = QuietServer(("127.0.0.1", 0), _build_handler(self, self._upstream))
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, name="recording-proxy", daemon=True).start()

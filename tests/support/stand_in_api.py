@@ -16,6 +16,7 @@ from typing import Any, Self
 from atelier_contract import names
 from atelier_materials.store.bucket import BucketDescription
 from pushed_folders import NAMESPACE
+from recording_proxy import QuietServer
 
 DATASETS = f"/apis/{names.API_VERSION}/namespaces/{NAMESPACE}/datasets"
 
@@ -31,8 +32,7 @@ class StandInApi:
             f"/api/v1/namespaces/{NAMESPACE}": {"metadata": {"uid": "namespace-1"}},
             "/api/v1/namespaces/kube-system": {"metadata": {"uid": "cluster-1"}},
         }
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _build_handler(self))
-        self._server.daemon_threads = True
+        self._server = QuietServer(("127.0.0.1", 0), _build_handler(self))
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
