@@ -66,6 +66,9 @@ bench-resume: $(READY)  ## Trainers killed at random points of every phase end a
 bench-dataset: $(READY)  ## A thousand photographs checked: half a minute, two cores, half a gibibyte.
 	@$(RUN) benchmarks/dataset_check.py
 
+bench-hostile: $(READY)  ## Hostile files are refused within 5 seconds and 512 MiB each.
+	@$(RUN) benchmarks/hostile_input.py
+
 docs: $(READY)  ## Build the documentation's site into build/site; open index.html there.
 	@$(SITE) build --quiet --strict
 

@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 
 from atelier_contract.reasons import Finding
 from atelier_materials.dataset.archive_reading import ArchiveLimits, Budget, Entry, choose_reader, refuse
@@ -87,23 +87,31 @@ class _Gate:
     _files: set[str] = field(default_factory=set)
     _folders: set[str] = field(default_factory=set)
 
-    def admit(self, name: str) -> PurePosixPath | None:
+    def admit(self, name: str) -> str | None:
         """Return where an entry is to lie; None: it is left out. Raises ArchiveRefused where it must not exist."""
-        place = PurePosixPath(name.replace("\\", "/"))
-        if place.is_absolute() or ".." in place.parts or PureWindowsPath(name).drive or "\0" in name:
+        parts = name.replace("\\", "/").split("/")
+        if not parts[0] or ".." in parts or "\0" in name or name[1:2] == ":":  # C:, whose meaning Windows alone knows
             raise refuse(self.path, Finding.ARCHIVE_UNSAFE_PATH, "would lie outside the folder", name)
-        folded = fold_name(str(place))
-        folders = {str(folder) for folder in PurePosixPath(folded).parents} - {"."}
-        if folded in self._files or folded in self._folders or folders & self._files:
+        parts = [part for part in parts if part not in {"", "."}]
+        place = "/".join(parts)
+        folded = fold_name(place)
+        if folded in self._files or folded in self._folders or not self._note_folders(folded):
             raise refuse(self.path, Finding.ARCHIVE_NAME_CLASH, "is there twice", name)
         self._files.add(folded)
-        self._folders |= folders
-        if any(part.startswith(".") or part == "__MACOSX" for part in place.parts):
+        if any(part.startswith(".") or part == "__MACOSX" for part in parts):
             return None
-        fault = judge_name(str(place))
-        if fault is None and place.name.lower().endswith(NESTED_SUFFIXES):
+        fault = judge_name(place)
+        if fault is None and place.lower().endswith(NESTED_SUFFIXES):
             fault = Finding.ARCHIVE_NESTED
-        if fault is not None:
-            self.left_out.append(FileFound(fault, escape_name(str(place))))
-            return None
-        return place
+        if fault is None:
+            return place
+        self.left_out.append(FileFound(fault, escape_name(place)))
+        return None
+
+    def _note_folders(self, path: str) -> bool:
+        """Remember the folders above a path; return whether none of them is a file."""
+        while (path := path.rpartition("/")[0]) and path not in self._folders:
+            if path in self._files:
+                return False
+            self._folders.add(path)
+        return True

@@ -24,7 +24,7 @@ INVISIBLE = frozenset("\u200b\u2060\u2061\u2062\u2063\u2064\ufeff\u00ad\u180e")
 
 def judge_name(path: str) -> Finding | None:
     """Return why a file of this path is left out, or None where its name is fit to keep."""
-    if any(_is_unsafe(sign) for sign in path):
+    if not (path.isascii() and path.isprintable()) and any(_is_unsafe(sign) for sign in path):
         return Finding.NAME_UNSAFE
     sizes = [len(part.encode()) for part in path.split("/")]
     if max(sizes) > MAX_PART_BYTES or len(path.encode()) > MAX_PATH_BYTES:
@@ -42,12 +42,12 @@ def escape_name(path: str) -> str:
 
 def fold_name(path: str) -> str:
     """Return what a path is where neither case nor ways to write an accent count, as on Windows and macOS."""
+    if path.isascii():
+        return path.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
 
 
 def _is_unsafe(sign: str) -> bool:
-    if " " <= sign <= "~":  # nearly all signs of nearly all names
-        return False
     return sign in TURNING or sign in INVISIBLE or unicodedata.category(sign) in UNSAFE_CATEGORIES
 
 
