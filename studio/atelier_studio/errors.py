@@ -3,6 +3,7 @@
 StudioError (1)
 ├── BadRequest (2)          the words typed cannot be done; the message says what to type instead
 └── ClusterRefused (3)      the API server said no, or cannot be reached
+    ├── Forbidden (3)       the person has no right to it
     ├── NotFound (2)        there is no such object; names like it are in the message
     └── AlreadyExists (2)   the name is taken
 
@@ -66,6 +67,10 @@ class ClusterRefused(StudioError):
 
     exit_code = Exit.REFUSED
     page = "docs/commands.md#the-cluster"
+
+
+class Forbidden(ClusterRefused):
+    """The person has no right to it."""
 
 
 class NotFound(ClusterRefused):

@@ -106,6 +106,14 @@ class Person:
         assert ended == code, f"{_join(words)}: {ended}\n{shown[-4000:]}"
         return Said(ended, _CONTROL.sub("", shown))
 
+    def complete(self, *words: str) -> str:
+        """Return what kubectl's Tab key proposes after `kubectl atelier` and words, the last one unfinished."""
+        code = "import sys; from atelier_studio.cli.kubectl_completion import main; main()"
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words], env=self._environment(), capture_output=True, text=True, check=True
+        )
+        return done.stdout
+
     def write_record(self, path: Path) -> None:
         """Write everything that was typed and printed as a page of text, and beside it as a picture (.svg)."""
         path.parent.mkdir(parents=True, exist_ok=True)

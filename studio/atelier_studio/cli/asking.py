@@ -28,5 +28,9 @@ def ask_to_go_on(question: str, *, yes: bool) -> None:
     if not is_terminal():
         raise BadRequest("nobody can answer here (no terminal): add --yes to go on")
 
-    if not typer.confirm(question, default=False):
+    try:
+        is_wanted = typer.confirm(question, default=False)
+    except typer.Abort as error:
+        raise Declined("nothing was done") from error
+    if not is_wanted:
         raise Declined("nothing was done")

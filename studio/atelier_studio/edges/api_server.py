@@ -8,15 +8,16 @@ of the command together.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from typing import Any
 
 from atelier_studio.actions.refusals import describe_refusal
-from atelier_studio.errors import AlreadyExists, ClusterRefused, NotFound
+from atelier_studio.errors import AlreadyExists, ClusterRefused, Forbidden, NotFound
 
 CONNECT_SECONDS = 10
 READ_SECONDS = 60
-_REFUSALS = {404: NotFound, 409: AlreadyExists}
+_REFUSALS = {403: Forbidden, 404: NotFound, 409: AlreadyExists}
 
 
 class ApiServer:
@@ -38,13 +39,15 @@ class ApiServer:
         # A second try for a connection that broke; more would only make a wrong address slow to say.
         settings.retries = 1
         try:
-            contexts, active = config.list_kube_config_contexts()
+            # The client itself reads the variable only once, when it is imported.
+            where = os.environ.get("KUBECONFIG") or None
+            contexts, active = config.list_kube_config_contexts(where)
             chosen = next((c for c in contexts if c["name"] == context), None) if context else active
             if chosen is None:
                 raise ClusterRefused(
                     f"the kubeconfig has no context {context}: `kubectl config get-contexts` lists them"
                 )
-            config.load_kube_config(context=chosen["name"], client_configuration=settings)
+            config.load_kube_config(where, context=chosen["name"], client_configuration=settings)
         except (config.ConfigException, OSError, TypeError, YAMLError) as error:
             why = " ".join(str(error).split()).rstrip(".")
             raise ClusterRefused(
@@ -67,6 +70,7 @@ class ApiServer:
             content: media type of the body. Default: JSON.
 
         Raises:
+            Forbidden: the person has no right to it.
             NotFound: there is nothing at that path.
             AlreadyExists: the object is there already, or changed meanwhile.
             ClusterRefused: any other refusal, or no answer.

@@ -16,10 +16,11 @@ from typing import Any
 from atelier_contract import dataset, names, template, training_job
 from atelier_studio.actions.refusals import describe_missing
 from atelier_studio.edges.api_server import ApiServer
-from atelier_studio.errors import AlreadyExists, ClusterRefused, NotFound
+from atelier_studio.errors import AlreadyExists, ClusterRefused, Forbidden, NotFound
 
 Object = dict[str, Any]
 Objects = list[Object]
+Names = list[str]
 
 WATCH_SECONDS = 300
 """How long one watch lasts before it is asked again; API servers end them after some minutes anyway."""
@@ -79,18 +80,13 @@ class Cluster:
 
         Raises:
             NotFound: there is none of that name; the message proposes others.
+            ClusterRefused: the API server's own sentences.
         """
-        try:
-            return self._server.ask("GET", kind.path(self.namespace, name))
-        except NotFound as error:
-            raise self._explain_missing(kind, name, error) from error
+        return self._ask("GET", kind, name)
 
     def list(self, kind: Kind) -> Objects:
-        """Return all objects of a kind, by name."""
-        try:
-            items = self._server.ask("GET", kind.path(self.namespace))["items"]
-        except NotFound as error:
-            raise self._explain_missing(kind, "", error) from error
+        """Return all objects of a kind, by name. Raises as `get`."""
+        items = self._ask("GET", kind)["items"]
         # Items of a list come without their kind, which whoever prints them needs.
         told = [{"apiVersion": names.API_VERSION, "kind": kind.name, **item} for item in items]
         return sorted(told, key=lambda item: str(item["metadata"]["name"]))
@@ -103,30 +99,17 @@ class Cluster:
             ClusterRefused: the API server's own sentences.
         """
         name = body["metadata"]["name"]
-        query = {"fieldManager": names.STUDIO_FIELD_MANAGER, "fieldValidation": "Strict", **_rehearse(dry_run)}
         try:
-            return self._server.ask("POST", kind.path(self.namespace), body, query=query)
+            return self._ask("POST", kind, body=body, query=_build_query(dry_run=dry_run))
         except AlreadyExists as error:
             raise AlreadyExists(
                 f"there is a {kind.name} {name} in namespace {self.namespace} already: choose another name, or look at "
                 f"it with `kubectl get {kind.plural} {name}`"
             ) from error
-        except NotFound as error:
-            raise self._explain_missing(kind, "", error) from error
 
     def patch(self, kind: Kind, name: str, patch: Object, *, dry_run: bool = False) -> Object:
-        """Merge a patch into an object and return it.
-
-        Raises:
-            NotFound: there is none of that name.
-            ClusterRefused: the API server's own sentences.
-        """
-        query = {"fieldManager": names.STUDIO_FIELD_MANAGER, "fieldValidation": "Strict", **_rehearse(dry_run)}
-        path = kind.path(self.namespace, name)
-        try:
-            return self._server.ask("PATCH", path, patch, query=query, content=MERGE_PATCH)
-        except NotFound as error:
-            raise self._explain_missing(kind, name, error) from error
+        """Merge a patch into an object and return it. Raises as `get`."""
+        return self._ask("PATCH", kind, name, body=patch, query=_build_query(dry_run=dry_run), content=MERGE_PATCH)
 
     def watch(self, kind: Kind, name: str) -> Iterator[Object]:
         """Yield an object now and after each of its changes, without end.
@@ -255,21 +238,47 @@ class Cluster:
         else:
             yield from self._server.ask_text(path, query).splitlines()
 
-    def _explain_missing(self, kind: Kind, name: str, error: NotFound) -> NotFound:
-        """Return why an object was not found: its name, or Atelier's absence from the cluster."""
+    def _ask(
+        self,
+        method: str,
+        kind: Kind,
+        name: str = "",
+        *,
+        body: Object | None = None,
+        query: dict[str, str] | None = None,
+        content: str = "",
+    ) -> Object:
+        """Ask for objects of a kind; what is not there is told by name."""
+        path = kind.path(self.namespace, name)
         try:
-            known = [item["metadata"]["name"] for item in self._server.ask("GET", kind.path(self.namespace))["items"]]
+            return self._server.ask(method, path, body, query=query, content=content)
+        except (NotFound, Forbidden) as error:
+            if not self._is_installed(kind):
+                raise NotFound(
+                    f"this cluster knows no {kind.plural}.{names.GROUP}: Atelier is not installed in it, or this is "
+                    "another cluster than you think (`kubectl config current-context`)"
+                ) from error
+            if isinstance(error, Forbidden) or not name:
+                raise
+            where = self.namespace if kind.namespaced else None
+            raise NotFound(describe_missing(kind.name, name, where, self._list_names(kind))) from error
+
+    def _is_installed(self, kind: Kind) -> bool:
+        """Return whether the cluster serves a kind. Everybody may ask that; of what is not there all is forbidden."""
+        try:
+            served = self._server.ask("GET", f"/apis/{names.API_VERSION}")["resources"]
         except NotFound:
-            return NotFound(
-                f"this cluster knows no {kind.plural}.{names.GROUP}: Atelier is not installed in it, or this is "
-                "another cluster than you think (`kubectl config current-context`)"
-            )
+            return False
+        return any(one["name"] == kind.plural for one in served)
+
+    def _list_names(self, kind: Kind) -> Names:
+        try:
+            items = self._server.ask("GET", kind.path(self.namespace))["items"]
         except ClusterRefused:
-            known = []
-        if not name:
-            return error
-        return NotFound(describe_missing(kind.name, name, self.namespace if kind.namespaced else None, known))
+            return []
+        return [str(item["metadata"]["name"]) for item in items]
 
 
-def _rehearse(dry_run: bool) -> dict[str, str]:
-    return {"dryRun": "All"} if dry_run else {}
+def _build_query(*, dry_run: bool) -> dict[str, str]:
+    query = {"fieldManager": names.STUDIO_FIELD_MANAGER, "fieldValidation": "Strict"}
+    return {**query, "dryRun": "All"} if dry_run else query
