@@ -15,7 +15,7 @@ from typing import Any
 import typer
 
 from atelier_contract.exit_codes import ExitCode
-from atelier_materials.errors import AtelierError
+from atelier_materials.errors import ArchiveRefused, AtelierError
 from atelier_studio.cli import (
     base_models,
     creating,
@@ -111,6 +111,8 @@ def judge_error(error: Exception) -> tuple[Exit, str, str]:
     """Return exit code, sentence and page for an error that nobody caught."""
     if isinstance(error, StudioError):
         return error.exit_code, str(error), error.page
+    if isinstance(error, ArchiveRefused):
+        return Exit.BAD_REQUEST, str(error), find_page(error.finding)
     if isinstance(error, AtelierError):
         return EXIT_OF_MATERIAL.get(error.exit_code, Exit.FAILED), str(error), find_page(error.reason)
     sentence = f"{type(error).__name__}: this is a fault of Atelier's. {DEBUG}=1 shows where; please report it"
