@@ -8,9 +8,15 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
+from atelier_contract.tuning import Optimizer
+from atelier_trainer.footprint import count_mean_bytes, count_moment_bytes
 from atelier_trainer.learn.draws import Draws
+from atelier_trainer.learn.ema import RunningMean
 from atelier_trainer.learn.gradients import GradientComputer
 from atelier_trainer.learn.memory import Fit, fit_passes, recompute_activations
+from atelier_trainer.learn.methods.base import RateGroup
+from atelier_trainer.learn.optimizer import build_optimizer, split_state
+from atelier_trainer.learn.parameters import FlatParameters
 from atelier_trainer.learn.prompts import PromptEncoder
 from drawn_batches import draw_batch
 from learning import build_settings
@@ -43,8 +49,8 @@ class Device:
     def recompute(self) -> None:
         self.recomputes = True
 
-    def fit(self, most: int = 16, trained: int = 0) -> Fit:
-        return fit_passes(self, self.tried.append, self.recompute, most, trained)
+    def fit(self, most: int = 16, to_come_bytes: int = 0) -> Fit:
+        return fit_passes(self, self.tried.append, self.recompute, most, to_come_bytes)
 
 
 @pytest.mark.parametrize(
@@ -61,8 +67,34 @@ def test_as_many_pictures_as_fit(free_mib: float, micro_batch: int) -> None:
 
 
 def test_the_moments_to_come_have_their_place() -> None:
-    """The optimiser will keep two numbers for each trained one: 20 MiB of them leave room for one picture less."""
-    assert Device(400).fit(trained=20 * MIB // 8).micro_batch == 4
+    """What the optimiser will allocate in the first step is not a picture's: 20 MiB of it leave room for one less."""
+    assert Device(400).fit(to_come_bytes=20 * MIB).micro_batch == 4
+
+
+@pytest.mark.parametrize("decay", [0, 0.99])
+@pytest.mark.parametrize("optimizer", ["AdamW", "Prodigy"])
+def test_what_an_optimiser_keeps_is_counted(optimizer: Optimizer, decay: float) -> None:
+    """After a step optimiser and mean hold what was counted for each trained number, and a few scalars."""
+    settings = build_settings(optimizer=optimizer, emaDecay=decay, learningRate=1.0)
+    flat = FlatParameters({"a": torch.Size((100, 100))}, torch.device("cpu"))
+    flat.master.grad = torch.ones_like(flat.master)
+    built = build_optimizer([RateGroup([flat.master], 1.0)], settings)
+    built.step()
+    moments = sum(tensor.nbytes for tensor in split_state(built)[0].values())
+    mean = sum(tensor.nbytes for tensor in RunningMean([flat], settings.ema_decay).split().values())
+    assert 0 <= moments - count_moment_bytes(settings, flat.master.numel()) < 100
+    assert mean == count_mean_bytes(settings, flat.master.numel())
+
+
+def test_moments_of_8_bits_are_counted() -> None:
+    """Two codes a number and two scales a block are kept, beside two tables of values."""
+    parameter = torch.nn.Parameter(torch.zeros(256 * 100))
+    parameter.grad = torch.ones_like(parameter)
+    built = pytest.importorskip("bitsandbytes").optim.AdamW8bit([parameter])
+    built.step()
+    tables = 2 * 256 * 4
+    kept = sum(value.nbytes for value in built.state[parameter].values() if isinstance(value, torch.Tensor))
+    assert kept - tables == count_moment_bytes(build_settings(optimizer="AdamW8bit"), parameter.numel())
 
 
 def test_activations_are_recomputed_only_where_one_picture_does_not_fit() -> None:

@@ -17,6 +17,7 @@ import logging
 import torch
 
 from atelier_contract.manifests import ExecutionManifest
+from atelier_trainer.footprint import count_moment_bytes
 from atelier_trainer.learn.assembly import Batch
 from atelier_trainer.learn.capture import CapturedSteps, CudaGraph
 from atelier_trainer.learn.compilation import Compilation, has_compiler
@@ -97,7 +98,7 @@ def fit_to_device(stepper: Stepper, batch: Batch, step: int) -> None:
         lambda pictures: gradients.rehearse(batch.take(slice(pictures)), step),
         recompute,
         min(gradients.micro_batch, len(batch.texts)),
-        sum(flat.master.numel() for flat in gradients.method.flat_parameters()),
+        count_moment_bytes(gradients.settings, sum(flat.master.numel() for flat in gradients.method.flat_parameters())),
     )
     gradients.micro_batch, stepper.recomputes = fit.micro_batch, fit.recomputes
     torch.cuda.empty_cache()

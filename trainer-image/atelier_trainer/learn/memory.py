@@ -21,9 +21,6 @@ from torch import nn
 
 MARGIN = 0.9
 """Part of the free memory that passes may fill: allocators leave gaps, and kernels need room of their own."""
-MOMENTS = 2
-"""float32 numbers that an optimiser keeps beside each trained one."""
-FLOAT_BYTES = 4
 
 
 class Meter(Protocol):
@@ -66,7 +63,9 @@ class Fit:
     """Whether activations are recomputed in the backward pass."""
 
 
-def fit_passes(meter: Meter, run: Callable[[int], None], recompute: Callable[[], None], most: int, trained: int) -> Fit:
+def fit_passes(
+    meter: Meter, run: Callable[[int], None], recompute: Callable[[], None], most: int, to_come_bytes: int
+) -> Fit:
     """Return how many pictures a pass takes, trying one and two.
 
     Args:
@@ -74,7 +73,7 @@ def fit_passes(meter: Meter, run: Callable[[int], None], recompute: Callable[[],
         run: a forward and backward pass on so many pictures of the largest shape, without effect on training.
         recompute: makes passes recompute their activations from then on.
         most: pictures that a pass may have.
-        trained: numbers that are trained.
+        to_come_bytes: what the first step will allocate for good: the optimiser's moments.
 
     Raises:
         torch.OutOfMemoryError: not even one picture fits, recomputed.
@@ -86,7 +85,7 @@ def fit_passes(meter: Meter, run: Callable[[int], None], recompute: Callable[[],
         recompute()
         recomputes = True
         first = meter.peak_bytes(lambda: run(1))
-    return Fit(_count(meter, run, first, most, trained), recomputes)
+    return Fit(_count(meter, run, first, most, to_come_bytes), recomputes)
 
 
 def recompute_activations(denoiser: nn.Module) -> None:
@@ -94,7 +93,7 @@ def recompute_activations(denoiser: nn.Module) -> None:
     cast("ModelMixin", denoiser).enable_gradient_checkpointing()
 
 
-def _count(meter: Meter, run: Callable[[int], None], first: int, most: int, trained: int) -> int:
+def _count(meter: Meter, run: Callable[[int], None], first: int, most: int, to_come_bytes: int) -> int:
     """Return how many pictures fit, of which the first needs `first` bytes."""
     if most == 1:
         return 1
@@ -102,5 +101,5 @@ def _count(meter: Meter, run: Callable[[int], None], first: int, most: int, trai
         further = max(1, meter.peak_bytes(lambda: run(2)) - first)
     except torch.OutOfMemoryError:
         return 1
-    free = meter.free_bytes() * MARGIN - trained * MOMENTS * FLOAT_BYTES
+    free = meter.free_bytes() * MARGIN - to_come_bytes
     return max(1, min(most, 1 + int((free - first) // further)))

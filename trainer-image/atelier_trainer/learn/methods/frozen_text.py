@@ -7,6 +7,7 @@ the denoiser would take more than training ever does.
 from __future__ import annotations
 
 from atelier_contract.settings import Settings
+from atelier_trainer.footprint import learns_text
 
 
 class FrozenText:
@@ -27,7 +28,4 @@ class FrozenText:
 
 def find_frozen_text(settings: Settings) -> FrozenText | None:
     """Return the text side of the method that the settings ask for, or None where it adds to a text encoder."""
-    concept = settings.concept_model
-    if concept is None or concept.embedding is not None or concept.text_encoder_learning_rate is not None:
-        return None
-    return FrozenText()
+    return None if learns_text(settings) else FrozenText()

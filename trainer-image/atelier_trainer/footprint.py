@@ -1,0 +1,36 @@
+"""What a run keeps in memory beside the denoiser, as far as its settings tell: moments, running mean, text encoders.
+
+Both halves of the trainer ask it: preflight before there is a GPU, learning when it loads, rests and fits passes. Pure.
+"""
+
+from __future__ import annotations
+
+from atelier_contract.settings import Settings
+from atelier_contract.tuning import Optimizer
+
+FLOAT_BYTES = 4
+CODE_BLOCK = 256
+"""Moments of 8 bits that share one scale (bitsandbytes)."""
+MOMENT_BYTES: dict[Optimizer, float] = {
+    "AdamW": 2 * FLOAT_BYTES,
+    "AdamW8bit": 2 * (1 + FLOAT_BYTES / CODE_BLOCK),
+    "Prodigy": 4 * FLOAT_BYTES,
+}
+"""Of each trained number. AdamW: mean and mean square of its gradients. Prodigy: besides, where it began and what pulls
+it from there."""
+
+
+def count_moment_bytes(settings: Settings, trained: int) -> int:
+    """Return what the optimiser of a run keeps of so many trained numbers from its first step on."""
+    return int(MOMENT_BYTES[settings.optimizer] * trained)
+
+
+def count_mean_bytes(settings: Settings, trained: int) -> int:
+    """Return what the running mean takes: nothing where none is kept."""
+    return FLOAT_BYTES * trained if settings.ema_decay else 0
+
+
+def learns_text(settings: Settings) -> bool:
+    """Return whether text encoders stay to the end, because something in them is trained: words, or adapters."""
+    concept = settings.concept_model
+    return concept is None or concept.embedding is not None or concept.text_encoder_learning_rate is not None
