@@ -11,12 +11,12 @@ Grade = Literal["error", "warning", "good"]
 
 def describe_bytes(count: int) -> str:
     """Return a size as people read it: `940 KB`, `3.4 GB`. Powers of ten, as disks are sold."""
-    size = float(count)
-    for unit in ("B", "KB", "MB", "GB"):
+    size, unit = float(count), "B"
+    for larger in ("KB", "MB", "GB", "TB"):
         if size < 1000:
-            return f"{size:.0f} {unit}" if size >= 10 or unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
+            break
+        size, unit = size / 1000, larger
+    return f"{size:.0f} {unit}" if size >= 10 or unit == "B" else f"{size:.1f} {unit}"
 
 
 def describe_seconds(seconds: int) -> str:
