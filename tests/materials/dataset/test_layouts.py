@@ -1,0 +1,378 @@
+"""Six layouts on small folders: which one is recognised, what it says of each picture, and what is named as wrong."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from atelier_contract.dataset import DatasetLayout
+from atelier_contract.reasons import Finding
+from atelier_materials.dataset import layouts
+from atelier_materials.dataset.findings import Findings
+from atelier_materials.dataset.layouts import Listing, detect_layout, read_listing
+from atelier_materials.dataset.sources import DatasetFolder, Folder
+from atelier_materials.errors import DatasetUnusable
+from atelier_materials.store.volume_store import VolumeStore
+
+Files = dict[str, bytes | str]
+TABLE = '{"file_name": "a.png", "text": "one"}\n{"file_name": "b/c.png", "text": ["two", "three"]}\n'
+TOML = """
+[general]
+caption_extension = ".txt"
+
+[[datasets]]
+  [[datasets.subsets]]
+  image_dir = "photos"
+  num_repeats = 5
+  class_tokens = "tkxw teapot"
+
+  [[datasets.subsets]]
+  image_dir = ".\\\\drawings\\\\"
+  caption_prefix = "a drawing of"
+  caption_suffix = "on paper"
+"""
+
+
+def lay_out(folder: Path, files: Files) -> DatasetFolder:
+    """Write files into a folder; pictures need not be any here."""
+    for name, data in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data.encode() if isinstance(data, str) else data)
+    return DatasetFolder(Folder(VolumeStore(folder), ""), "Upload")
+
+
+def read(folder: Path, files: Files, layout: DatasetLayout | None = None) -> tuple[Listing, dict[str, list[str]]]:
+    """Return what is read, and paths with details by finding."""
+    findings = Findings()
+    listing = read_listing(lay_out(folder, files), layout, findings)
+    found: dict[str, list[str]] = {}
+    for file in findings.list_files():
+        found.setdefault(file.finding, []).append(f"{file.path} {file.detail}".strip())
+    return listing, found
+
+
+def captions(listing: Listing) -> dict[str, tuple[str, ...]]:
+    return {picture.file.path: picture.captions for picture in listing.pictures}
+
+
+EXAMPLES: dict[DatasetLayout, Files] = {
+    DatasetLayout.PLAIN: {"a.png": "", "b/c.png": "", "notes.md": ""},
+    DatasetLayout.SIDECARS: {"a.png": "", "a.txt": "one", "b/c.jpg": "", "b/c.caption": "two"},
+    DatasetLayout.TABLE: {"a.png": "", "b/c.png": "", "metadata.jsonl": TABLE},
+    DatasetLayout.KOHYA: {"img/10_tkxw teapot/a.png": "", "img/1_cup/b.png": "", "img/1_cup/b.txt": "a blue cup"},
+    DatasetLayout.KOHYA_TOML: {"set.toml": TOML, "photos/a.png": "", "drawings/b.png": "", "drawings/b.txt": "a cup"},
+    DatasetLayout.IMAGE_FOLDER: {"train/cat_breed/a.png": "", "train/dog/b.png": "", "test/dog/c.png": ""},
+}
+READ: dict[DatasetLayout, dict[str, tuple[int, tuple[str, ...]]]] = {
+    DatasetLayout.PLAIN: {"a.png": (1, ()), "b/c.png": (1, ())},
+    DatasetLayout.SIDECARS: {"a.png": (1, ("one",)), "b/c.jpg": (1, ("two",))},
+    DatasetLayout.TABLE: {"a.png": (1, ("one",)), "b/c.png": (1, ("two", "three"))},
+    DatasetLayout.KOHYA: {
+        "img/10_tkxw teapot/a.png": (10, ("tkxw teapot",)),
+        "img/1_cup/b.png": (1, ("a blue cup",)),
+    },
+    DatasetLayout.KOHYA_TOML: {
+        "photos/a.png": (5, ("tkxw teapot",)),
+        "drawings/b.png": (1, ("a drawing of a cup on paper",)),
+    },
+    DatasetLayout.IMAGE_FOLDER: {"train/cat_breed/a.png": (1, ("cat breed",)), "train/dog/b.png": (1, ("dog",))},
+}
+
+
+@pytest.mark.parametrize("layout", DatasetLayout)
+def test_layout_is_recognised_by_names(layout: DatasetLayout) -> None:
+    """The names of the files tell the layout."""
+    assert detect_layout(EXAMPLES[layout]) == layout
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["told", "detected"])
+@pytest.mark.parametrize("layout", DatasetLayout)
+def test_layout_is_read(tmp_path: Path, layout: DatasetLayout, told: bool) -> None:
+    """Each picture has the repeats and captions that its layout gives it, whether that was detected or told."""
+    listing, _ = read(tmp_path, EXAMPLES[layout], layout if told else None)
+    seen = {picture.file.path: (picture.repeats, picture.captions) for picture in listing.pictures}
+    assert (listing.layout, seen) == (layout, READ[layout])
+
+
+@pytest.mark.parametrize(
+    ("layout", "words"),
+    [
+        (DatasetLayout.PLAIN, "recognised as a plain folder: 2 pictures, no captions"),
+        (DatasetLayout.SIDECARS, "recognised as pictures with a caption file of the same name: 2 pictures, 2 with"),
+        (DatasetLayout.TABLE, "recognised as pictures with a table of captions (metadata.jsonl): 2 pictures"),
+        (DatasetLayout.KOHYA, "recognised as kohya's folders (10_tkxw teapot, 1_cup): 2 pictures, 2 with a caption"),
+        (DatasetLayout.KOHYA_TOML, "recognised as a kohya dataset described by a TOML (set.toml): 2 pictures"),
+        (DatasetLayout.IMAGE_FOLDER, "recognised as an image folder (train/, names of class folders): 2 pictures"),
+    ],
+)
+def test_layout_is_said_in_one_sentence(tmp_path: Path, layout: DatasetLayout, words: str) -> None:
+    """What was recognised is said with what was seen."""
+    listing, _ = read(tmp_path, EXAMPLES[layout])
+    assert listing.sentence.startswith(words)
+
+
+def test_folder_names_in_the_sentence_are_shown_safely(tmp_path: Path) -> None:
+    """A folder that would turn the line around does not."""
+    assert layouts._name(["1_a\u202eb"]) == "1_a\\u202eb"
+
+
+MIXED: Files = {
+    "3_cup/a.png": "",
+    "3_cup/b.png": "",
+    "3_cup/b.txt": "beside",
+    "metadata.jsonl": '{"file_name": "3_cup/a.png", "text": "table"}\n{"file_name": "3_cup/b.png", "text": "table"}\n',
+}
+
+
+@pytest.mark.parametrize(
+    ("layout", "a", "b"),
+    [
+        (None, (3, ("table",)), (3, ("beside",))),
+        (DatasetLayout.PLAIN, (1, ()), (1, ())),
+        (DatasetLayout.SIDECARS, (1, ()), (1, ("beside",))),
+        (DatasetLayout.TABLE, (1, ("table",)), (1, ("table",))),
+        (DatasetLayout.KOHYA, (3, ("cup",)), (3, ("beside",))),
+        (DatasetLayout.IMAGE_FOLDER, (1, ("table",)), (1, ("table",))),
+    ],
+)
+def test_named_layout_reads_nothing_else(tmp_path: Path, layout: DatasetLayout | None, a: Any, b: Any) -> None:
+    """What is detected reads all that lies there, files beside pictures first; what was named reads its own."""
+    listing, _ = read(tmp_path, MIXED, layout)
+    assert [(picture.repeats, picture.captions) for picture in listing.pictures] == [a, b]
+
+
+@pytest.mark.parametrize(
+    ("layout", "words"),
+    [
+        (DatasetLayout.SIDECARS, "no NAME.txt or NAME.caption lies beside a picture"),
+        (DatasetLayout.TABLE, "no metadata.jsonl, metadata.csv or metadata.parquet lies there"),
+        (DatasetLayout.KOHYA, "no folder with pictures is named NN_words"),
+        (DatasetLayout.KOHYA_TOML, "no TOML with [[datasets]] lies at the top"),
+    ],
+)
+def test_named_layout_that_is_not_there(tmp_path: Path, layout: DatasetLayout, words: str) -> None:
+    """A layout of which nothing lies there is refused, with what is missing and what it looks like."""
+    with pytest.raises(DatasetUnusable) as refused:
+        read(tmp_path, EXAMPLES[DatasetLayout.PLAIN], layout)
+    assert words in str(refused.value)
+    assert "looks like Plain" in str(refused.value)
+
+
+def test_lines_of_a_sidecar_are_one_caption(tmp_path: Path) -> None:
+    """Several lines are joined as ever, and it is said how to write several captions."""
+    listing, found = read(tmp_path, {"a.png": "", "a.txt": "one,\n\n  two\n", "b.png": "", "b.txt": "\nthree\n\n"})
+    assert captions(listing) == {"a.png": ("one, two",), "b.png": ("three",)}
+    assert found == {Finding.CAPTION_LINES_JOINED: ["a.txt"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("metadata.jsonl", '{"file_name": "./a.png", "text": "one"}'),
+        ("metadata.jsonl", '{"image": "a.png", "prompt": "one"}'),
+        ("data.jsonl", '{"image": "a.png", "text": "one"}'),
+        ("metadata.csv", "file_name,text\na.png,one\n"),
+        ("metadata.csv", 'text,file_name\r\n"one",a.png\r\n'),
+    ],
+)
+def test_tables(tmp_path: Path, name: str, data: str) -> None:
+    """Tables are read whatever of the known columns they have, in any order."""
+    listing, found = read(tmp_path, {"a.png": "", name: data})
+    assert (captions(listing), found) == ({"a.png": ("one",)}, {})
+
+
+def test_table_in_a_folder_speaks_of_that_folder(tmp_path: Path) -> None:
+    """Paths in a table are relative to it; those of Windows are understood."""
+    listing, _ = read(tmp_path, {"x/y/a.png": "", "x/metadata.jsonl": '{"file_name": "y\\\\a.png", "text": "one"}'})
+    assert captions(listing) == {"x/y/a.png": ("one",)}
+
+
+def write_parquet(columns: dict[str, list[Any]]) -> bytes:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    buffer = io.BytesIO()
+    parquet.write_table(pyarrow.table(columns), buffer)
+    return buffer.getvalue()
+
+
+def test_parquet_table(tmp_path: Path) -> None:
+    """A Parquet table says the same as its fellows, whatever else is in it."""
+    data = write_parquet({"file_name": ["a.png", "b.png"], "text": ["one", None], "pixels": [b"x", b"y"]})
+    listing, found = read(tmp_path, {"a.png": "", "b.png": "", "metadata.parquet": data})
+    assert (captions(listing), found) == ({"a.png": ("one",), "b.png": ()}, {})
+
+
+def test_parquet_without_its_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the extra is not installed, the table is named with what to install."""
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    _, found = read(tmp_path, {"a.png": "", "metadata.parquet": b"PAR1"})
+    assert found == {Finding.FORMAT_NOT_INSTALLED: ["metadata.parquet"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("metadata.jsonl", "not json"),
+        ("metadata.jsonl", "[" * 100_000),
+        ("metadata.jsonl", "[1, 2]"),
+        ("metadata.jsonl", '{"picture": "a.png"}'),
+        ("metadata.jsonl", b"\xff\xfe\x00"),
+        ("metadata.csv", "file_name;text\na.png;one\n"),
+        ("metadata.csv", "file_name,text\na.png," + "x" * 200_000),
+        ("metadata.parquet", b"PAR1 and nothing"),
+        ("a.txt", b"\xff\xfe\x00"),
+        ("a.txt", "x" * 70_000),
+    ],
+)
+def test_unreadable_captions_are_named(tmp_path: Path, name: str, data: bytes | str) -> None:
+    """Captions that are not of their format are named, and their pictures stay."""
+    if name.endswith(".parquet"):
+        pytest.importorskip("pyarrow")
+    listing, found = read(tmp_path, {"a.png": "", name: data})
+    assert (captions(listing), found) == ({"a.png": ()}, {Finding.CAPTION_UNREADABLE: [name]})
+
+
+def test_table_of_too_many_rows_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table that would fill the memory is not read to its end."""
+    monkeypatch.setattr("atelier_materials.dataset.captions.MAX_ROWS", 3)
+    rows = "\n".join(json.dumps({"file_name": f"{number}.png", "text": "x"}) for number in range(5))
+    _, found = read(tmp_path, {"a.png": "", "metadata.jsonl": rows})
+    assert found == {Finding.CAPTION_UNREADABLE: ["metadata.jsonl"]}
+
+
+def test_too_many_files_are_no_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A source of far too many files is refused before they fill the memory."""
+    monkeypatch.setattr("atelier_materials.dataset.listing.MAX_FILES", 1)
+    with pytest.raises(DatasetUnusable, match="more than 1 files"):
+        read(tmp_path, {"a.png": "", "b.png": ""})
+
+
+def test_unfit_names_are_left_out(tmp_path: Path) -> None:
+    """A picture, a caption or a mask whose name is not fit to keep is named, fit to be printed."""
+    files: Files = {"a.png": "", "b\n.png": "", "c\u202e.txt": "x", "d" * 240 + ".mask.png": ""}
+    listing, found = read(tmp_path, files)
+    assert [picture.file.path for picture in listing.pictures] == ["a.png"]
+    assert found == {
+        Finding.NAME_UNSAFE: ["b\\x0a.png", "c\\u202e.txt"],
+        Finding.NAME_TOO_LONG: ["d" * 240 + ".mask.png"],
+    }
+
+
+def test_masks_go_with_their_pictures(tmp_path: Path) -> None:
+    """A mask is no picture, and one without a picture is told apart."""
+    listing, _ = read(tmp_path, {"a.png": "", "a.mask.png": "", "b.mask.png": ""})
+    assert [(picture.file.path, picture.mask and picture.mask.path) for picture in listing.pictures] == [
+        ("a.png", "a.mask.png")
+    ]
+    assert [mask.path for mask in listing.stray_masks] == ["b.mask.png"]
+
+
+def test_splits_other_than_train_are_left_out(tmp_path: Path) -> None:
+    """What somebody keeps to test with is not trained on, and named."""
+    files: Files = {"train/a.png": "", "validation/b.png": "", "test/c.png": "", "train/metadata.jsonl": TABLE}
+    listing, found = read(tmp_path, files)
+    assert captions(listing) == {"train/a.png": ("one",)}
+    assert found[Finding.SPLIT_LEFT_OUT] == ["test/c.png", "validation/b.png"]
+
+
+def test_class_folders_without_splits(tmp_path: Path) -> None:
+    """Class folders at the top have to be named as such: a folder's name is no caption otherwise."""
+    files: Files = {"red-cups/a.png": "", "b.png": ""}
+    assert captions(read(tmp_path, files)[0]) == {"b.png": (), "red-cups/a.png": ()}
+    told = read(tmp_path, files, DatasetLayout.IMAGE_FOLDER)[0]
+    assert captions(told) == {"b.png": (), "red-cups/a.png": ("red cups",)}
+
+
+def test_kohyas_regularisation_is_left_out(tmp_path: Path) -> None:
+    """Pictures of the kind, which kohya keeps in reg/, are not learned as the subject."""
+    listing, found = read(tmp_path, {"img/5_tkxw cup/a.png": "", "reg/1_cup/b.png": ""})
+    assert [picture.file.path for picture in listing.pictures] == ["img/5_tkxw cup/a.png"]
+    assert found == {Finding.REGULARISATION_LEFT_OUT: ["reg/1_cup/b.png"]}
+
+
+def subset(lines: str, general: str = "") -> str:
+    return f"[general]\n{general}\n[[datasets]]\n[[datasets.subsets]]\n{lines}\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "complaint"),
+    [
+        ('image_dir = "/home/me/photos"', "image_dir is a path of one machine"),
+        ("image_dir = 'C:\\photos'", "image_dir is a path of one machine"),
+        ('image_dir = "../photos"', "image_dir leads out of the folder"),
+        ("num_repeats = 2", "image_dir is missing"),
+        ('image_dir = "p"\nnum_repeats = 0', "num_repeats must be a whole number"),
+        ('image_dir = "p"\nnum_repeats = "many"', "num_repeats must be a whole number"),
+        ("image_dir = 7", "image_dir must be text"),
+        ('image_dir = "p"\nmetadata_file = "m.json"', "captions of a metadata_file are not read"),
+        ('image_dir = "elsewhere"', "no picture lies in elsewhere"),
+    ],
+)
+def test_subset_that_cannot_be_used_is_named(tmp_path: Path, lines: str, complaint: str) -> None:
+    """A subset that names no folder here is named with what is wrong, and its pictures are not guessed."""
+    listing, found = read(tmp_path, {"set.toml": subset(lines), "p/a.png": ""})
+    assert listing.pictures == []
+    assert [complaint in line for line in found[Finding.LAYOUT_CONFIG_UNUSABLE]] == [True]
+
+
+@pytest.mark.parametrize(
+    "text", ["[[datasets", "datasets = 3", "[[datasets]]\nsubsets = 3", "general = 1\n[[datasets]]\n", "a = [" * 5000]
+)
+def test_broken_configuration_is_named(tmp_path: Path, text: str) -> None:
+    """A TOML that cannot be read is named; the folder is read by what else lies there."""
+    listing, found = read(tmp_path, {"set.toml": text, "2_cup/a.png": ""})
+    assert (listing.layout, list(found)) == (DatasetLayout.KOHYA, [Finding.LAYOUT_CONFIG_UNUSABLE])
+
+
+def test_toml_of_something_else_is_passed_over(tmp_path: Path) -> None:
+    """The settings of a training beside the pictures are no dataset's configuration."""
+    listing, found = read(tmp_path, {"train.toml": "[training]\nsteps = 3", "a.png": ""})
+    assert (listing.layout, found) == (DatasetLayout.PLAIN, {})
+
+
+def test_settings_of_a_training_are_named(tmp_path: Path) -> None:
+    """What kohya's TOML says of the training has its place in the TrainingJob, which is told."""
+    text = subset('image_dir = "p"\nkeep_tokens = 2', "shuffle_caption = true\nrandom_crop = true")
+    _, found = read(tmp_path, {"set.toml": text, "p/a.png": ""})
+    assert found == {
+        Finding.LAYOUT_SETTING_NOT_READ: [
+            "set.toml keep_tokens (tuning.keepTags)",
+            "set.toml random_crop",
+            "set.toml shuffle_caption (tuning.shuffleTags)",
+        ]
+    }
+
+
+def test_regularisation_subset_is_left_out(tmp_path: Path) -> None:
+    """A subset of regularisation pictures is named and not trained on."""
+    text = subset('image_dir = "p"\n[[datasets.subsets]]\nimage_dir = "r"\nis_reg = true')
+    listing, found = read(tmp_path, {"set.toml": text, "p/a.png": "", "r/b.png": ""})
+    assert [picture.file.path for picture in listing.pictures] == ["p/a.png"]
+    assert found == {Finding.REGULARISATION_LEFT_OUT: ["r/b.png"]}
+
+
+def test_subset_reads_its_folder_alone(tmp_path: Path) -> None:
+    """As in kohya, folders below are not part of a subset, and caption files have the extension that it says."""
+    text = subset('image_dir = "p"\ncaption_extension = "caption"')
+    files: Files = {
+        "set.toml": text,
+        "p/a.png": "",
+        "p/a.txt": "no",
+        "p/b.png": "",
+        "p/b.caption": "yes",
+        "p/q/c.png": "",
+    }
+    assert captions(read(tmp_path, files)[0]) == {"p/a.png": (), "p/b.png": ("yes",)}
+
+
+def test_folder_named_twice_counts_once(tmp_path: Path) -> None:
+    """A folder that several datasets name, for several resolutions, is shown as the first says."""
+    text = subset('image_dir = "p"\nnum_repeats = 2') + subset('image_dir = "p"\nnum_repeats = 9').partition("\n\n")[2]
+    listing, _ = read(tmp_path, {"set.toml": text, "p/a.png": ""})
+    assert [picture.repeats for picture in listing.pictures] == [2]
