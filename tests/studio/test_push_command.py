@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,7 +45,7 @@ class PushDesk:
     def start(self, *words: str) -> subprocess.Popen[bytes]:
         """Start a command and do not wait for it."""
         environment = {"KUBECONFIG": str(self.terminal.kubeconfig), "HOME": str(self.terminal.folder), "PATH": ""}
-        return subprocess.Popen([SCRIPT, *words], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return subprocess.Popen([SCRIPT, *words], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
     @property
     def store(self):
@@ -117,11 +118,27 @@ def test_killed_push(any_desk: PushDesk, tmp_path: Path) -> None:
     folder = write_files(tmp_path / "pictures", files)
     killed = desk.start("dataset", "push", str(folder))
     desk.proxy.stop_at(*choose_moment(chance, len(files)), killed.kill)
-    assert killed.wait() == -9
+    killed.communicate()
+    assert killed.returncode == -9
     desk.proxy.wait_until_idle()
     assert not list(desk.store.list(LAYOUT.pushes("pictures")))
     answer = desk.type("dataset", "push", str(folder))
     assert answer.exit_code == 0, answer.everything
+    assert (desk.proxy.resent_bytes, desk.listed()) == (0, files)
+
+
+def test_interrupted_push(desk: PushDesk, tmp_path: Path) -> None:
+    """Ctrl-C ends a push in order: its own exit code, one sentence, nothing published, and the next one goes on."""
+    files = {f"{number:03d}.png": random.Random(number).randbytes(20_000) for number in range(60)}
+    folder = write_files(tmp_path / "pictures", files)
+    pushing = desk.start("dataset", "push", str(folder))
+    desk.proxy.stop_at(20, PHASES[0], lambda: pushing.send_signal(signal.SIGINT))
+    _, told = pushing.communicate()
+    assert (pushing.returncode, told.count(b"Traceback")) == (130, 0), told.decode()
+    assert b"what was sent stays, and the same command goes on from there" in told
+    desk.proxy.wait_until_idle()
+    assert not list(desk.store.list(LAYOUT.pushes("pictures")))
+    assert desk.type("dataset", "push", str(folder)).exit_code == 0
     assert (desk.proxy.resent_bytes, desk.listed()) == (0, files)
 
 
@@ -173,7 +190,8 @@ def test_killed_base_model(any_desk: PushDesk, tmp_path: Path) -> None:
     folder = write_model(tmp_path / "sd15", WHOLE_BYTES + 2 * PART_BYTES)
     killed = desk.start("base-model", "push", str(folder))
     desk.proxy.stop_at(3, PHASES[3], killed.kill)
-    assert killed.wait() == -9
+    killed.communicate()
+    assert killed.returncode == -9
     desk.proxy.wait_until_idle()
     answer = desk.type("base-model", "push", str(folder))
     assert answer.exit_code == 0, answer.everything

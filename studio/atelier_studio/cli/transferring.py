@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from atelier_studio.actions.tables import format_duration, format_size
+from atelier_studio.cli.output import say_aside
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -52,6 +53,8 @@ class TransferMeter:
     ) -> None:
         if self._bar is not None:
             self._bar[0].stop()
+        if isinstance(error, KeyboardInterrupt):
+            say_aside(f"{self._doing} was broken off: what was sent stays, and the same command goes on from there")
 
     def move(self, count: int) -> None:
         """Count bytes that went out; a negative number takes back what must go again."""
@@ -88,8 +91,7 @@ class TransferMeter:
             progress.update(task, completed=self.moved, total=total, description=words)
         elif self._clock() - self._told_at >= LINE_SECONDS:
             self._told_at = self._clock()
-            sys.stderr.write(self._build_line() + "\n")
-            sys.stderr.flush()
+            say_aside(self._build_line())
 
     def _build_line(self) -> str:
         rate = self.moved / max(self._clock() - self._begun_at, 1e-3)
