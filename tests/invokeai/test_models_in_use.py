@@ -259,7 +259,7 @@ def test_the_concept_model_changes_the_picture(drawer: Drawer, trained: Trained,
 
 
 def test_the_embedding_changes_the_picture(drawer: Drawer, trained: Trained, tmp_path: Path) -> None:
-    """A prompt that calls the embedding by its name gives another picture than an unknown word: the one of diffusers."""
+    """A prompt that calls the embedding by its name gives a picture of its own: the one of diffusers."""
     path = fetch_weights(trained, "teapot-words", tmp_path)
     without = drawer.draw("<nobody> on a red background", SEED)
     drawn = drawer.draw(f"<{path.stem}> on a red background", SEED)
