@@ -104,7 +104,7 @@ def build_kind_page(path: Path) -> str:
 def describe_object(path: str, schema: dict[str, Any], kind: str, level: int) -> Iterator[str]:
     """Yield the lines of an object: its own fields first, then each object inside it under a heading of its own."""
     yield from (f"{'#' * min(level, 3)} `{path}` {{#{slug(path)}}}", "")
-    yield from (escape(schema.get("description", "")), "")
+    yield from (escape(MUTABILITY.sub("", schema.get("description", ""))), "")
     yield from (f"- {rule['message']}." for rule in list_rules(schema))
     yield ""
     required = schema.get("required", [])
