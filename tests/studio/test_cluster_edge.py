@@ -13,7 +13,7 @@ from atelier_studio.actions.tables import read_spec
 from atelier_studio.actions.wishes import Wishes, build_job
 from atelier_studio.edges.api_server import ApiServer
 from atelier_studio.edges.cluster import DATASET, TEMPLATE, TRAINING_JOB, Cluster, Kind
-from atelier_studio.errors import AlreadyExists, ClusterRefused, NotFound
+from atelier_studio.errors import AlreadyExists, ClusterRefused, Exit, NotFound
 from person import Person, welcome_person
 
 pytestmark = pytest.mark.cluster
@@ -205,6 +205,21 @@ def test_names_are_completed_from_the_cluster(mine: Cluster, person: Person):
     mine.create(TRAINING_JOB, a_job())
     mine.create(TRAINING_JOB, a_job("dragon"))
     assert person.complete("watch", "t") == "teapot\tPending\n:4\n"
+
+
+def test_leaving_the_questions_creates_nothing(mine: Cluster, person: Person):
+    """Ctrl-C at a question ends with the code of an interrupted program, and nothing is there."""
+    mine.create(DATASET, {**a_dataset(), "metadata": {"name": "teapots"}})
+    person.type_at_terminal(
+        "create", answers=[("What do you want to train?", "\r"), ("Dataset", "\x03")], code=Exit.INTERRUPTED
+    )
+    assert mine.list(TRAINING_JOB) == []
+
+
+def test_without_a_dataset_there_is_nothing_to_ask(person: Person):
+    """In an empty namespace `create` says which command comes first."""
+    said = person.type_at_terminal("create", "embedding", code=Exit.BAD_REQUEST)
+    assert "kubectl atelier dataset push FOLDER" in " ".join(said.out.split())
 
 
 def test_a_cluster_that_does_not_answer_is_a_sentence(person: Person):

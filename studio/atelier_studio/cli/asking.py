@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from atelier_studio.cli.output import is_terminal
-from atelier_studio.errors import BadRequest
+from atelier_studio.errors import BadRequest, Exit
 
 
 class Declined(BadRequest):
@@ -30,7 +30,7 @@ def ask_to_go_on(question: str, *, yes: bool) -> None:
 
     try:
         is_wanted = typer.confirm(question, default=False)
-    except typer.Abort as error:
-        raise Declined("nothing was done") from error
+    except typer.Abort as error:  # Ctrl-C, or the end of the input
+        raise typer.Exit(Exit.INTERRUPTED) from error
     if not is_wanted:
         raise Declined("nothing was done")

@@ -14,7 +14,6 @@ from atelier_contract.template import Recipe
 from atelier_studio.actions import choices
 from atelier_studio.actions.choices import CONCEPT, EMBEDDING, RECOMMENDED_STEPS, Choice
 from atelier_studio.actions.wishes import Wishes
-from atelier_studio.cli.asking import Declined
 from atelier_studio.edges.cluster import DATASET, TEMPLATE, TRAINING_JOB, Cluster
 from atelier_studio.errors import BadRequest
 
@@ -40,7 +39,7 @@ def ask_wishes(cluster: Cluster, name: str, wishes: Wishes) -> tuple[str, Wishes
         wishes: what is given.
 
     Raises:
-        Declined: the person left.
+        KeyboardInterrupt: the person left.
         BadRequest: there is no dataset to choose.
     """
     kind = wishes.kind or choose("What do you want to train?", TYPES)
@@ -125,11 +124,7 @@ def check_count(text: str) -> str:
 
 
 def choose(question: str, found: Sequence[Choice]) -> str:
-    """Let the person choose one answer with the arrow keys.
-
-    Raises:
-        Declined: the person left.
-    """
+    """Let the person choose one answer with the arrow keys. Raises KeyboardInterrupt where they leave."""
     import questionary  # noqa: PLC0415  (a third of a second that only people at a terminal wait for)
 
     listed = [questionary.Choice(choice.title, choice.value) for choice in found]
@@ -149,7 +144,7 @@ def write(
         check: returns what is wrong with an answer, empty for nothing.
 
     Raises:
-        Declined: the person left.
+        KeyboardInterrupt: the person left.
     """
     import questionary  # noqa: PLC0415  (as above)
 
@@ -161,21 +156,14 @@ def write(
 
 
 def confirm(question: str) -> bool:
-    """Ask a yes-or-no question whose usual answer is yes.
-
-    Raises:
-        Declined: the person left.
-    """
+    """Ask a yes-or-no question whose usual answer is yes. Raises KeyboardInterrupt where the person leaves."""
     import questionary  # noqa: PLC0415  (as above)
 
     return bool(_ask(questionary.confirm(question)))
 
 
 def _ask(question: Question) -> Any:
-    answer = question.ask(kbi_msg="")
-    if answer is None:
-        raise Declined("nothing was created")
-    return answer
+    return question.unsafe_ask()  # "safe" would swallow Ctrl-C
 
 
 def list_missing(wishes: Wishes) -> list[str]:
