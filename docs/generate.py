@@ -131,7 +131,7 @@ def describe_field(path: str, name: str, field: dict[str, Any], required: bool, 
     facts += [word for ending, word in UNITS.items() if name.endswith(ending)][:1]
     if path.startswith("spec"):
         default = DEFAULT.search(text)
-        facts.append("**required**" if required else f"default: {default.group(1) if default else 'none'}")
+        facts.append("**required**" if required else f"default: {default.group(1) if default else 'left out'}")
         facts.append(describe_mutability(path, kind))
     example = EXAMPLE.search(text)
     if example:

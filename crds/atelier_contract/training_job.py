@@ -146,7 +146,8 @@ class TrainingJobSpec(Spec):
     learning_rate: Annotated[float, Field(gt=0, le=10)] | None = None
     """Speed of learning. Default by template. Immutable. Example: 0.0001."""
     steps: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    """Optimiser steps, each on one batch; 2000 or more are recommended. Immutable. Example: 2000."""
+    """Optimiser steps, each on one batch; 2000 or more are recommended. Default by template, else 2000. Immutable.
+    Example: 2000."""
     tuning: TuningSpec | None = None
     """Settings that rarely need a hand. Immutable."""
     checkpoints: CheckpointSpec | None = None
