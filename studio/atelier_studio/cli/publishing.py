@@ -42,7 +42,7 @@ def publish(
 ) -> None:
     """Take a job's published models into InvokeAI or a folder; the same again changes nothing."""
     from atelier_studio.actions import publishing  # noqa: PLC0415  (boto3 and httpx come with it)
-    from atelier_studio.edges.store import open_store  # noqa: PLC0415
+    from atelier_studio.edges.store import open_store  # noqa: PLC0415  (boto3 comes with it)
 
     cluster = Cluster(namespace, context)
     body = cluster.get(TRAINING_JOB, job)
@@ -66,7 +66,7 @@ def publish(
 
 def _find_server(cluster: Cluster, body: Object, url: str | None, cluster_endpoint: str | None) -> InvokeAiTarget:
     """Return the server that is meant, with the token for it: the job's own Secret serves the job's own server."""
-    from atelier_studio.actions.publishing import LOCAL_URL, InvokeAiTarget  # noqa: PLC0415
+    from atelier_studio.actions.publishing import LOCAL_URL, InvokeAiTarget  # noqa: PLC0415  (httpx comes with it)
 
     if url is not None and not ADDRESS.match(url):
         raise BadRequest(f"--url {url!r} is no address of a server: write it like {LOCAL_URL}, without a user's name")
