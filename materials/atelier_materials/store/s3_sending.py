@@ -1,8 +1,9 @@
 """Many and large contents sent to a bucket: one request each, or in parts that survive whoever sends them.
 
 For a push: the sha256 of what is sent is known already, so it is signed as it is instead of being computed once more,
-and a request takes less than half of the general client's processor time. What is sent is counted piece by piece, and can be broken
-off between two pieces. A bucket takes a request whole or not at all, so what breaks off leaves nothing behind.
+and a request takes less than half of the general client's processor time. What is sent is counted piece by piece, and
+can be broken off between two pieces. A bucket takes a request whole or not at all, so what breaks off leaves nothing
+behind.
 """
 
 from __future__ import annotations
