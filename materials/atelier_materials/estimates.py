@@ -7,23 +7,23 @@ is refused for being slow.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from atelier_contract.architectures import FACTS, Architecture
 from atelier_contract.manifests import DatasetItem
 from atelier_contract.settings import Settings
+from atelier_materials.footprint import FLOAT_BYTES, count_mean_bytes, count_moment_bytes, learns_text
 
-FLOAT_BYTES, HALF_BYTES = 4, 2
+HALF_BYTES = 2
 GIB = 1 << 30
-STATE_BYTES_PER_PARAMETER = 12
-"""Weight and two moments in float32: what a state file keeps."""
-TRAINED_BYTES_PER_PARAMETER = STATE_BYTES_PER_PARAMETER + FLOAT_BYTES + HALF_BYTES
-"""In memory beside them: the gradient, and the copy that is computed with."""
 WEIGHT_BYTES = {"none": 2.0, "8bit": 1 + 4 / 256, "4bit": 0.5 + 4 / 64}
 """Of a frozen weight: half precision, or few bits and the scales of blocks (`learn.quantization`)."""
 FRAMEWORK_BYTES = GIB
 """Context, kernels and their workspaces on a GPU."""
+ENCODING_BYTES_PER_PIXEL = 2_560
+"""Of a picture that the VAE encodes, beside its weights: measured at 512 px with the published widths in float32."""
 CONTEXT_MARGIN = 1.1
 """Held by the allocator beyond what is used."""
 SAMPLE_BYTES_PER_PIXEL = 1.5
@@ -39,8 +39,10 @@ class FamilyCosts:
     """Of the denoiser's weights, those that quantisation keeps in few bits: counted in the published configs."""
     adapter_parameters: dict[str, int]
     """By targets and rank: the sum of inputs and outputs of all adapted layers, counted in the published configs."""
-    encoder_bytes: int
-    """Text encoders and VAE while pictures and texts are encoded: float32, T5 in half precision."""
+    text_bytes: int
+    """Text encoders: float32, T5 in half precision."""
+    picture_bytes: int
+    """The VAE, in float32."""
     activation_bytes: float
     """Of one picture at the native size, computed again backwards. From SimpleTuner's published memory of whole runs,
     less weights: SD 1.5 2.0 GiB, SDXL 6.5 GiB, FLUX 9 GB with NormalFloat weights at 512 px, scaled to 1024 by area."""
@@ -56,7 +58,8 @@ COSTS = {
     Architecture.STABLE_DIFFUSION_1: FamilyCosts(
         linear_share=0.31,
         adapter_parameters={"attention": 199_296, "attentionMlp": 374_016, "attentionMlpConv": 610_000},
-        encoder_bytes=(83_653_863 + 123_060_480) * FLOAT_BYTES,
+        text_bytes=123_060_480 * FLOAT_BYTES,
+        picture_bytes=83_653_863 * FLOAT_BYTES,
         activation_bytes=0.4 * GIB,
         seconds_per_picture=3 / 90,
         latent_channels=4,
@@ -65,7 +68,8 @@ COSTS = {
     Architecture.STABLE_DIFFUSION_XL: FamilyCosts(
         linear_share=0.87,
         adapter_parameters={"attention": 1_451_520, "attentionMlp": 2_616_320, "attentionMlpConv": 2_900_000},
-        encoder_bytes=(83_653_863 + 123_060_480 + 694_659_840) * FLOAT_BYTES,
+        text_bytes=(123_060_480 + 694_659_840) * FLOAT_BYTES,
+        picture_bytes=83_653_863 * FLOAT_BYTES,
         activation_bytes=1.7 * GIB,
         seconds_per_picture=3 / 13,
         latent_channels=4,
@@ -74,7 +78,8 @@ COSTS = {
     Architecture.FLUX_1: FamilyCosts(
         linear_share=0.99,
         adapter_parameters={"attention": 1_634_304, "attentionMlp": 4_085_760, "attentionMlpConv": 4_085_760},
-        encoder_bytes=(83_819_683 + 123_060_480) * FLOAT_BYTES + 4_762_310_656 * HALF_BYTES,
+        text_bytes=123_060_480 * FLOAT_BYTES + 4_762_310_656 * HALF_BYTES,
+        picture_bytes=83_819_683 * FLOAT_BYTES,
         activation_bytes=6 * GIB,
         seconds_per_picture=3 / 2,
         latent_channels=16,
@@ -131,7 +136,7 @@ def estimate_run(
     Args:
         architecture: family of the base model.
         settings: as resolved.
-        base: the base model's size; of the published one, its `PUBLISHED_PARAMETERS`.
+        base: size of the base model; of the published one, its `PUBLISHED_PARAMETERS`.
         items: pictures of the dataset.
     """
     costs = COSTS[architecture]
@@ -140,7 +145,7 @@ def estimate_run(
     # A denoiser smaller than the published one costs less in proportion, a pruned FLUX or a tiny model of tests.
     size = min(1.0, base.denoiser_parameters / PUBLISHED_PARAMETERS[architecture])
     return Estimate(
-        gpu_memory_bytes=int(_estimate_memory(settings, costs, base, trained, area * size)),
+        gpu_memory_bytes=int(_estimate_memory(architecture, settings, base, trained, area * size)),
         storage_bytes=int(_estimate_storage(settings, trained)),
         cache_bytes=int(_estimate_cache(settings, costs, items)),
         seconds=int(settings.steps * settings.batch_size * costs.seconds_per_picture * area * size),
@@ -149,7 +154,8 @@ def estimate_run(
 
 def count_trained(architecture: Architecture, settings: Settings) -> int:
     """Return the number of weights that a run trains, for the published widths."""
-    costs, concept = COSTS[architecture], settings.concept_model
+    costs = COSTS[architecture]
+    concept = settings.concept_model
     if concept is None:
         return (settings.embedding.vectors if settings.embedding else 1) * EMBEDDING_WIDTH
     trained = costs.adapter_parameters[concept.targets] * concept.rank
@@ -158,22 +164,40 @@ def count_trained(architecture: Architecture, settings: Settings) -> int:
     return trained + (concept.embedding.vectors * EMBEDDING_WIDTH if concept.embedding else 0)
 
 
-def _estimate_memory(settings: Settings, costs: FamilyCosts, base: BaseModelSize, trained: int, work: float) -> float:
-    """Return the greater of both phases: encoding, with all encoders there, and training, with what is live."""
+def _estimate_memory(
+    architecture: Architecture, settings: Settings, base: BaseModelSize, trained: int, work: float
+) -> float:
+    """Return the greatest of three phases: texts without the denoiser, pictures beside it, training.
+
+    Args:
+        architecture: family of the base model.
+        settings: as resolved.
+        base: size of the base model.
+        trained: numbers that are trained.
+        work: of a picture, as a share of one at the native size in the published model.
+    """
+    costs = COSTS[architecture]
     lean = costs.linear_share if settings.quantization != "none" else 0.0
     weight_bytes = lean * WEIGHT_BYTES[settings.quantization] + (1 - lean) * WEIGHT_BYTES["none"]
     denoiser = base.denoiser_parameters * weight_bytes
-    encoders = float(costs.encoder_bytes)
-    if base.weights_bytes is not None:
-        encoders = min(encoders, base.weights_bytes * HALF_BYTES)
-    training = denoiser + trained * TRAINED_BYTES_PER_PARAMETER + costs.activation_bytes * work
-    return FRAMEWORK_BYTES + CONTEXT_MARGIN * max(denoiser + encoders, training)
+    most = math.inf if base.weights_bytes is None else base.weights_bytes * HALF_BYTES
+    text, vae = min(costs.text_bytes, most), min(costs.picture_bytes, most)
+    encoding = ENCODING_BYTES_PER_PIXEL * FACTS[architecture].resolution_px ** 2 * work
+    beside = denoiser + (text if learns_text(settings) else 0)
+    steps = trained * (FLOAT_BYTES + HALF_BYTES) + _count_state_bytes(settings, trained)
+    phases = (text + vae, beside + vae + encoding, beside + steps + costs.activation_bytes * work)
+    return FRAMEWORK_BYTES + CONTEXT_MARGIN * max(phases)
+
+
+def _count_state_bytes(settings: Settings, trained: int) -> int:
+    """Return the size of what a state keeps: weights, the optimiser's moments and the running mean."""
+    return trained * FLOAT_BYTES + count_moment_bytes(settings, trained) + count_mean_bytes(settings, trained)
 
 
 def _estimate_storage(settings: Settings, trained: int) -> float:
     checkpoints = settings.steps // settings.every_steps + 1
     samples = len(settings.validation.prompts or "four") * settings.resolution**2 * SAMPLE_BYTES_PER_PIXEL
-    return checkpoints * (trained * FLOAT_BYTES + samples) + KEPT_STATES * trained * STATE_BYTES_PER_PARAMETER
+    return checkpoints * (trained * FLOAT_BYTES + samples) + KEPT_STATES * _count_state_bytes(settings, trained)
 
 
 def _estimate_cache(settings: Settings, costs: FamilyCosts, items: Sequence[DatasetItem]) -> float:

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from atelier_contract.architectures import Architecture
-from atelier_trainer.commands.estimates import COSTS, GIB, PUBLISHED_PARAMETERS, count_trained, estimate_run
-from atelier_trainer.edges.base_model_facts import BaseModelFacts
-from learning import EMBEDDING, build_settings, build_told
+from atelier_materials.estimates import COSTS, GIB, PUBLISHED_PARAMETERS, BaseModelSize, count_trained, estimate_run
+from learning import EMBEDDING, build_settings
 
 PUBLISHED_BYTES = {
     Architecture.STABLE_DIFFUSION_1: 4_300_000_000,
@@ -21,9 +20,9 @@ PUBLISHED_BYTES = {
 
 def estimate_memory(architecture: Architecture, resolution: int = 1024, **changes: Any) -> int:
     """Return the memory that a run on a published model is expected to need, in bytes."""
-    told = build_told(build_settings(resolution=resolution, **changes), architecture.value)
-    facts = BaseModelFacts((), PUBLISHED_BYTES[architecture], PUBLISHED_PARAMETERS[architecture])
-    return estimate_run(told, facts, []).gpu_memory_bytes
+    size = BaseModelSize(PUBLISHED_PARAMETERS[architecture], PUBLISHED_BYTES[architecture])
+    settings = build_settings(resolution=resolution, **changes)
+    return estimate_run(architecture, settings, size, []).gpu_memory_bytes
 
 
 def test_flux_in_few_bits_fits_a_card_of_24_gib() -> None:
@@ -36,9 +35,11 @@ def test_flux_in_few_bits_fits_a_card_of_24_gib() -> None:
 
 def test_texts_alone_can_be_the_most() -> None:
     """A run that trains little on a small denoiser still needs room for T5."""
-    told = build_told(build_settings(), Architecture.FLUX_1.value)
-    facts = BaseModelFacts((), PUBLISHED_BYTES[Architecture.FLUX_1], 1_000_000)
-    assert estimate_run(told, facts, []).gpu_memory_bytes > COSTS[Architecture.FLUX_1].text_bytes
+    size = BaseModelSize(1_000_000, PUBLISHED_BYTES[Architecture.FLUX_1])
+    assert (
+        estimate_run(Architecture.FLUX_1, build_settings(), size, []).gpu_memory_bytes
+        > COSTS[Architecture.FLUX_1].text_bytes
+    )
 
 
 @pytest.mark.parametrize("changes", [{"conceptModel": {"textEncoderLearningRate": 1e-4}}, {"embedding": EMBEDDING}])
@@ -57,7 +58,7 @@ def test_encoders_that_learn_are_counted_to_the_end(changes: dict[str, Any]) -> 
 def test_the_optimisers_own_memory_is_counted(changes: dict[str, Any], floats: float) -> None:
     """Prodigy keeps two floats a number more than AdamW, a running mean one, moments of 8 bits one and a half less."""
     large = {"conceptModel": {"rank": 128}}
-    told = build_told(build_settings(**large), Architecture.STABLE_DIFFUSION_XL.value)
+    trained = count_trained(Architecture.STABLE_DIFFUSION_XL, build_settings(**large))
     more = estimate_memory(Architecture.STABLE_DIFFUSION_XL, **large, **changes)
     less = estimate_memory(Architecture.STABLE_DIFFUSION_XL, **large)
-    assert (more - less) / (count_trained(told) * 4 * 1.1) == pytest.approx(floats, rel=0.03)
+    assert (more - less) / (trained * 4 * 1.1) == pytest.approx(floats, rel=0.03)

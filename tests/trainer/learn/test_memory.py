@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from atelier_contract.tuning import Optimizer
-from atelier_trainer.footprint import count_mean_bytes, count_moment_bytes
+from atelier_materials.footprint import count_mean_bytes, count_moment_bytes
 from atelier_trainer.learn.draws import Draws
 from atelier_trainer.learn.ema import RunningMean
 from atelier_trainer.learn.gradients import GradientComputer

@@ -13,6 +13,7 @@ from atelier_contract.roles import Role
 from atelier_contract.termination import SHORT_DIGEST, CompactRow, PreflightResult, TerminationReport, compact_row
 from atelier_materials.dataset.sources import Folder, UploadedDataset
 from atelier_materials.errors import DatasetChanged, DatasetUnusable, ObjectMissing
+from atelier_materials.estimates import BaseModelSize, Estimate, estimate_run
 from atelier_materials.store.checkpoints import first_of_each_step, list_checkpoints, list_states
 from atelier_materials.store.documents import read_document
 from atelier_materials.store.parallel import map_at_once
@@ -20,7 +21,6 @@ from atelier_materials.store.patience import Patience
 from atelier_trainer.commands.adoption import find_own_run, find_start
 from atelier_trainer.commands.advice import list_advice
 from atelier_trainer.commands.ending import Ending, end_well, shorten
-from atelier_trainer.commands.estimates import Estimate, estimate_run
 from atelier_trainer.commands.image_encoder import find_image_encoder
 from atelier_trainer.commands.prior import ask_for_prior
 from atelier_trainer.commands.refusals import check_settings
@@ -62,7 +62,8 @@ def preflight(settings: TrainerSettings, asked: TrainingInput, patience: Patienc
     facts = check_base_model(folder, asked.base_model.architecture)
     if found is not None:
         _check_same_base(folder, facts, found)
-    estimate = estimate_run(asked, facts, revision.items)
+    size = BaseModelSize(facts.denoiser_parameters, facts.weights_bytes)
+    estimate = estimate_run(asked.base_model.architecture, asked.settings, size, revision.items)
     _check_memory(asked, estimate)
     advice = list_advice(asked, revision.items, facts, estimate.cache_bytes)
     identity = asked.run_identity if found is None else found.manifest.run_identity

@@ -17,7 +17,7 @@ import logging
 import torch
 
 from atelier_contract.manifests import ExecutionManifest
-from atelier_trainer.footprint import count_moment_bytes
+from atelier_materials.footprint import count_moment_bytes
 from atelier_trainer.learn.assembly import Batch
 from atelier_trainer.learn.capture import CapturedSteps, CudaGraph
 from atelier_trainer.learn.compilation import Compilation, has_compiler

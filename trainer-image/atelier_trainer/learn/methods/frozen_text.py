@@ -7,7 +7,7 @@ the denoiser would take more than training ever does.
 from __future__ import annotations
 
 from atelier_contract.settings import Settings
-from atelier_trainer.footprint import learns_text
+from atelier_materials.footprint import learns_text
 
 
 class FrozenText:

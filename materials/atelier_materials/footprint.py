@@ -1,6 +1,6 @@
 """What a run keeps in memory beside the denoiser, as far as its settings tell: moments, running mean, text encoders.
 
-Both halves of the trainer ask it: preflight before there is a GPU, learning when it loads, rests and fits passes. Pure.
+Asked before there is a GPU, by preflight and by `dataset check`, and when learning loads, rests and fits passes. Pure.
 """
 
 from __future__ import annotations
