@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 
 from atelier_contract.manifests import RunManifest
+from atelier_materials.dataset.buckets import Shape, assign_shapes, describe_shapes, list_shapes, nearest_shape
 from atelier_trainer.learn.assembly import BatchAssembler
 from atelier_trainer.learn.batches import BatchPlan
-from atelier_trainer.learn.buckets import Shape, assign_shapes, describe_shapes, list_shapes, nearest_shape
 from atelier_trainer.learn.captions import Wording
 from atelier_trainer.learn.draws import Draws
 from atelier_trainer.learn.encodings import EncodingKeys, MemoryCache, build_keys

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from atelier_contract.settings import PriorSettings, Settings
-from atelier_trainer.learn.buckets import Shape, nearest_shape
+from atelier_materials.dataset.buckets import Shape, nearest_shape
 from atelier_trainer.learn.draws import Draws
 from atelier_trainer.learn.encodings import EncodingKeys, Latents
 from atelier_trainer.learn.families.base import Conditions, Family, Pause, SamplerSettings
