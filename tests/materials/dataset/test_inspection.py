@@ -8,6 +8,7 @@ import pytest
 
 from atelier_contract.architectures import Architecture
 from atelier_contract.reasons import Finding
+from atelier_materials.dataset import inspection as inspection_module
 from atelier_materials.dataset.consistency import CaptionRules
 from atelier_materials.dataset.findings import FileFound
 from atelier_materials.dataset.inspection import Checks, Inspection, inspect_dataset
@@ -101,6 +102,14 @@ def test_pictures_that_share_a_sidecar(tmp_path: Path) -> None:
     """a.png and a.jpg have one a.txt between them."""
     inspection = inspect_files(tmp_path, {"a.jpg": draw_jpeg(), "a.png": PICTURES["9.png"], "a.txt": "a cup"})
     assert list_found(inspection, Finding.CAPTION_SHARED) == [("a.png", "shared with", "a.jpg")]
+
+
+def test_oversized_picture_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture far larger than any training sees is used, and named with its size."""
+    monkeypatch.setattr(inspection_module, "OVERSIZED_PIXELS", 80 * 64 - 1)
+    inspection = inspect_files(tmp_path, {"a.png": draw_png(80, 64)})
+    assert list_found(inspection, Finding.PICTURE_OVERSIZED) == [("a.png", "80 x 64 px", "")]
+    assert len(inspection.items) == 1
 
 
 def test_progress_is_told(tmp_path: Path) -> None:

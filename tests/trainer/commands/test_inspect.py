@@ -15,7 +15,10 @@ from atelier_contract.reasons import Finding, Reason
 from atelier_contract.report import DatasetReport
 from atelier_contract.roles import Role
 from atelier_contract.termination import InspectionResult
+from atelier_materials.dataset.inspection import Checks, inspect_dataset
+from atelier_materials.dataset.sources import DatasetFolder, Folder
 from atelier_materials.store.documents import read_document
+from atelier_materials.store.volume_store import VolumeStore
 from atelier_trainer.commands.ending import Ending
 from picture_files import (
     EPS,
@@ -289,3 +292,15 @@ def test_page_lies_beside_the_report(volume_tenant: Tenant) -> None:
     ending = inspect_upload(volume_tenant, {"a.png": GOOD})
     page = volume_tenant.store.read(result(ending).report_key.removesuffix(".json") + ".html")
     assert page.startswith(b"<!doctype html>")
+
+
+def test_laptop_and_pod_find_the_same(volume_tenant: Tenant, tmp_path: Path) -> None:
+    """A folder that is checked where it lies has the revision and the findings that the pod finds after a push."""
+    files = {"a.png": GOOD, "a.txt": b"a teapot", "b/c.jpg": draw_jpeg(), "b/cut.jpg": draw_jpeg()[:-400]}
+    for name, data in files.items():
+        (tmp_path / "folder" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "folder" / name).write_bytes(data)
+    ending = inspect_upload(volume_tenant, files)
+    folder = DatasetFolder(Folder(VolumeStore(tmp_path / "folder"), ""), "Upload")
+    inspection = inspect_dataset(folder, tmp_path / "scratch", checks=Checks())
+    assert (inspection.digest, inspection.findings.as_statuses()) == (result(ending).revision, result(ending).findings)
