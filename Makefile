@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 SITE := NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs
 SOURCES := crds materials operator trainer-image studio playground benchmarks docs tests
 
-.PHONY: help install demo playground playground-down test test-invokeai check docs bench bench-operator bench-learning bench-trainer bench-resume bench-dataset bench-hostile bench-push generate format lock clean
+.PHONY: help install demo playground playground-down test test-invokeai check docs bench bench-operator bench-learning bench-trainer bench-resume bench-dataset bench-hostile bench-push bench-start generate format lock clean
 
 help:  ## Show what can be made.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -49,7 +49,7 @@ check: $(READY)  ## Lint, types, import contracts, drift of generated files, the
 	@$(SITE) build --quiet --strict
 	@$(RUN) -m pytest -q -m "not cluster" tests/house tests/chart
 
-bench: bench-operator bench-learning bench-trainer bench-resume bench-dataset bench-hostile bench-push  ## Run every benchmark; figures go to benchmarks/results.
+bench: bench-operator bench-learning bench-trainer bench-resume bench-dataset bench-hostile bench-push bench-start  ## Run every benchmark; figures go to benchmarks/results.
 
 bench-operator: $(READY)  ## 500 TrainingJobs at once.
 	@$(RUN) benchmarks/operator_burst.py
@@ -62,6 +62,9 @@ bench-trainer: $(READY)  ## Whether training is faster than what people use toda
 
 bench-resume: $(READY)  ## Trainers killed at random points of every phase end as undisturbed ones do.
 	@$(RUN) benchmarks/resume.py
+
+bench-start: $(READY)  ## How long `kubectl atelier` takes to start.
+	@$(RUN) benchmarks/cli_start.py
 
 bench-push: $(READY)  ## A push against rclone's, and what a killed one sends twice.
 	@$(RUN) benchmarks/push.py

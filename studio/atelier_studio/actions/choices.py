@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from atelier_contract import defaults
 from atelier_contract.architectures import FACTS
 from atelier_contract.reasons import DatasetState
-from atelier_contract.template import Recipe, TrainingTemplateSpec
 from atelier_studio.actions import tables
 from atelier_studio.actions.documents import write_number
 from atelier_studio.actions.wishes import CLAIM, HUB
 from atelier_studio.errors import BadRequest, find_page
+
+if TYPE_CHECKING:
+    from atelier_contract.template import Recipe
 
 Object = dict[str, Any]
 CONCEPT, EMBEDDING = "ConceptModel", "Embedding"
@@ -86,8 +88,7 @@ def check_template(body: Object, kind: str, architecture: str) -> None:
         BadRequest: says for what it has recipes.
     """
     if find_recipe(body, kind, architecture) is None:
-        spec = TrainingTemplateSpec.model_validate(body["spec"])
-        there = ", ".join(f"{recipe.architecture} {recipe.type}" for recipe in spec.recipes)
+        there = ", ".join(f"{recipe.architecture} {recipe.type}" for recipe in read_recipes(body))
         raise BadRequest(
             f"the template {body['metadata']['name']} has no recipe for {architecture} {kind}, only for {there}: "
             "choose another, or none"
@@ -96,8 +97,15 @@ def check_template(body: Object, kind: str, architecture: str) -> None:
 
 def find_recipe(body: Object | None, kind: str, architecture: str) -> Recipe | None:
     """Return a template's recipe for a type and architecture."""
-    recipes = TrainingTemplateSpec.model_validate(body["spec"]).recipes if body else ()
+    recipes = read_recipes(body) if body else []
     return next((one for one in recipes if one.type == kind and one.architecture == architecture), None)
+
+
+def read_recipes(body: Object) -> list[Recipe]:
+    """Return a template's recipes."""
+    from atelier_contract.template import TrainingTemplateSpec  # noqa: PLC0415  (only `create` reads templates)
+
+    return TrainingTemplateSpec.model_validate(body["spec"]).recipes
 
 
 def list_architectures(kind: str) -> list[Choice]:

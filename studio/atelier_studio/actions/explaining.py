@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from atelier_contract import names
 from atelier_contract.conditions import ConditionStatus
 from atelier_contract.reasons import Condition, Reason, State
-from atelier_contract.termination import TerminationReport
 from atelier_contract.training_job_status import TrainingJobStatus
 from atelier_studio.actions import describing, tables
 from atelier_studio.errors import find_page
+
+if TYPE_CHECKING:
+    from atelier_contract.termination import TerminationReport
 
 Object = dict[str, Any]
 SHOWN_EVENTS = 5
@@ -158,6 +160,8 @@ def list_last_words(pods: Sequence[Object]) -> Iterator[str]:
 
 def read_report(message: str) -> TerminationReport | None:
     """Return a pod's termination message; None where it is none of ours."""
+    from atelier_contract.termination import TerminationReport  # noqa: PLC0415  (only this verb reads last words)
+
     try:
         return TerminationReport.model_validate_json(message)
     except ValidationError:

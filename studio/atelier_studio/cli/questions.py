@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from atelier_contract.identity import slugify
-from atelier_contract.template import Recipe
 from atelier_studio.actions import choices
 from atelier_studio.actions.choices import CONCEPT, EMBEDDING, RECOMMENDED_STEPS, Choice
 from atelier_studio.actions.wishes import Wishes
@@ -19,6 +18,8 @@ from atelier_studio.errors import BadRequest
 
 if TYPE_CHECKING:
     from questionary import Question
+
+    from atelier_contract.template import Recipe
 
 OTHER = Choice("", "another: type where it lies")
 NONE = Choice("", "none: built-in defaults")
