@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
-from typing import IO, Protocol
+from typing import IO, Protocol, cast
 
 from atelier_contract.reasons import Finding
 from atelier_materials.dataset.findings import FileFound
@@ -149,10 +149,9 @@ def _read_tar(budget: Budget) -> Iterator[Entry]:
     path, limits = budget.path, budget.limits
     with path.open("rb") as file:
         stream = _Forwards(_unpack_stream(file), budget)
-        archive = tarfile.open(fileobj=stream, mode="r:")  # type: ignore[call-overload]  # noqa: SIM115  (it owns nothing; its type wants all of a file, it needs read, seek and tell)
+        archive = tarfile.TarFile(fileobj=cast("IO[bytes]", stream))  # of a file it needs read, seek and tell
         count = 0
         while (info := archive.next()) is not None:
-            archive.members.clear()  # a list of all is kept otherwise
             count += 1
             if count > limits.entries:
                 raise refuse(path, Finding.ARCHIVE_TOO_MANY_FILES, f"has more than {limits.entries:,} entries")

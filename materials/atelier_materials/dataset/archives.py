@@ -29,7 +29,7 @@ from atelier_materials.store.protocol import CHUNK_BYTES
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 NESTED_SUFFIXES = (*ARCHIVE_SUFFIXES, ".7z", ".rar", ".gz", ".bz2", ".xz", ".zst")
 BROKEN = (
-    OSError, EOFError, ValueError, struct.error, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError,
+    OSError, EOFError, ValueError, struct.error, zlib.error, lzma.LZMAError, RuntimeError,
     tarfile.TarError, zipfile.BadZipFile, RecursionError,
 )  # fmt: skip
 """What readers of archives make of damaged ones."""

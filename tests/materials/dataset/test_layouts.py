@@ -303,7 +303,7 @@ def subset(lines: str, general: str = "") -> str:
 @pytest.mark.parametrize(
     ("lines", "complaint"),
     [
-        ('image_dir = "/home/me/photos"', "image_dir is a path of one machine"),
+        ('image_dir = "/data/me/photos"', "image_dir is a path of one machine"),
         ("image_dir = 'C:\\photos'", "image_dir is a path of one machine"),
         ('image_dir = "../photos"', "image_dir leads out of the folder"),
         ("num_repeats = 2", "image_dir is missing"),
