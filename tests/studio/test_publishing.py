@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from atelier_contract.names import KEY_INVOKEAI_TOKEN
 from atelier_materials.errors import ObjectMissing
 from atelier_materials.invokeai.errors import AccessRefused, ServerUnreachable
 from atelier_materials.invokeai.installing import Became
@@ -17,7 +18,7 @@ from atelier_studio.actions.publishing import FolderTarget, InvokeAiTarget, publ
 from atelier_studio.errors import BadRequest, StudioError
 from fake_invokeai import FakeInvokeAi
 from published_run import PublishedRun, build_body
-from publishing_behaviour import PublishingBehaviour, run, target
+from publishing_behaviour import PublishingBehaviour, run, target, type_publish
 from s3_servers import RunningServer, rclone
 
 __all__ = ["rclone", "run", "target"]
@@ -169,3 +170,52 @@ def test_the_installed_file_is_the_published_one(run: PublishedRun, target: Invo
     (concept, _) = publish(run.opened, run.body, target)
     sha256 = hashlib.sha256(run.tenant.store.read(run.find(".safetensors"))).hexdigest()
     assert fake.models[concept.key]["hash"] == f"blake3:{sha256}"  # the fake's own blake3 is sha256
+
+
+def test_the_verb_copies_to_a_folder(run: PublishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--to FOLDER` prints a row for each model, and the files are there."""
+    typed = type_publish(monkeypatch, run, "--to", str(tmp_path / "loras"))
+    assert (typed.exit_code, typed.stdout.split()[:3]) == (0, ["MODEL", "BECAME", "DETAIL"])
+    assert len(list((tmp_path / "loras").iterdir())) == 6
+
+
+def test_the_verb_fails_where_a_model_is_refused(
+    run: PublishedRun, fake: FakeInvokeAi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refused model is told in its row, and the exit code is 1."""
+    monkeypatch.setattr(InvokeAiTarget, "is_here", False)
+    fake.allows_private_addresses = False
+    typed = type_publish(monkeypatch, run, "--to", "invokeai", "--url", fake.url)
+    assert typed.exit_code == 1
+    assert "Refused" in typed.stdout
+    assert "allow_private_download_urls" in typed.stdout
+
+
+def test_the_verb_uses_the_jobs_own_server_and_secret(
+    run: PublishedRun, fake: FakeInvokeAi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without `--url`, the server and the Secret of `spec.publish` are used."""
+    fake.token = "right"
+    run.body["spec"]["publish"] = {"invokeAI": {"url": fake.url, "credentialsSecretRef": {"name": "invoke"}}}
+    secrets = {"invoke": {KEY_INVOKEAI_TOKEN: "right"}}
+    typed = type_publish(monkeypatch, run, "--to", "invokeai", secrets=secrets)
+    assert (typed.exit_code, typed.stdout.count("Installed")) == (0, 2)
+
+
+def test_the_jobs_token_goes_to_no_other_server(
+    run: PublishedRun, fake: FakeInvokeAi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another `--url` than the job's own gets no token of the job's Secret."""
+    fake.token = "right"
+    run.body["spec"]["publish"] = {"invokeAI": {"url": "http://own:9090", "credentialsSecretRef": {"name": "invoke"}}}
+    secrets = {"invoke": {KEY_INVOKEAI_TOKEN: "right"}}
+    typed = type_publish(monkeypatch, run, "--to", "invokeai", "--url", fake.url, secrets=secrets)
+    assert isinstance(typed.exception, AccessRefused)
+    assert "wants a token" in str(typed.exception)
+
+
+@pytest.mark.parametrize("url", ["invoke:9090", "http://me:secret@invoke:9090", "ftp://invoke"])
+def test_what_is_no_address_is_refused(run: PublishedRun, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """`--url` is an http or https address without a user's name."""
+    typed = type_publish(monkeypatch, run, "--to", "invokeai", "--url", url)
+    assert isinstance(typed.exception, BadRequest)

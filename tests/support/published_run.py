@@ -112,3 +112,29 @@ def build_body(models: list[dict[str, Any]], **methods: Any) -> dict[str, Any]:
         "spec": spec,
         "status": {"runIdentity": IDENTITY, "models": models},
     }
+
+
+@dataclass
+class OneJobCluster:
+    """The cluster as a person sees it: one job and the Secrets; stands in for `edges.cluster.Cluster` in verbs."""
+
+    run: PublishedRun
+    secrets: dict[str, dict[str, str]]
+    namespace: str = NAMESPACE
+
+    def get(self, _: object, name: str) -> dict[str, Any]:
+        """Return the job."""
+        assert name == self.run.body["metadata"]["name"]
+        return self.run.body
+
+    def read_secret(self, name: str) -> dict[str, str]:
+        """Return a Secret's values; none where there is no such Secret."""
+        return {names.STORE_SECRET: self.run.tenant.secret, **self.secrets}.get(name, {})
+
+    def namespace_uid(self) -> str:
+        """Return the namespace's UID."""
+        return NAMESPACE_UID
+
+    def cluster_uid(self) -> str | None:
+        """Return the cluster's UID."""
+        return CLUSTER_UID

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
 from atelier_contract.architectures import Architecture
 from atelier_materials.invokeai.installing import Became
 from atelier_materials.invokeai.server import InvokeAiServer
 from atelier_materials.store.bucket import BucketDescription
 from atelier_studio.actions.publishing import InvokeAiTarget, publish
+from atelier_studio.cli import publishing
+from atelier_studio.cli.main import app
 from invokeai_behaviour import QUICKLY
 from learning import PIVOTAL
-from published_run import PublishedRun, publish_run
+from published_run import OneJobCluster, PublishedRun, publish_run
 
 SD1 = Architecture.STABLE_DIFFUSION_1
 UNREACHABLE = "http://127.0.0.1:1"
@@ -33,6 +38,14 @@ def run(bucket: BucketDescription, tmp_path: Path) -> PublishedRun:
     return publish_run(bucket, tmp_path, 4, conceptModel={"embedding": PIVOTAL})
 
 
+def type_publish(
+    monkeypatch: pytest.MonkeyPatch, run: PublishedRun, *words: str, secrets: dict[str, dict[str, str]] | None = None
+) -> Result:
+    """Type `kubectl atelier publish teapot` and some words; return what was printed and the exit code."""
+    monkeypatch.setattr(publishing, "Cluster", lambda *_: OneJobCluster(run, secrets or {}))
+    return CliRunner().invoke(app, ["publish", "teapot", *words])
+
+
 class PublishingBehaviour:
     """What a person's publication does."""
 
@@ -48,6 +61,15 @@ class PublishingBehaviour:
         assert (lora.description or "").startswith("TKXW teapot. Concept model (LoRA), trained with Atelier.")
         assert lora.cover_image
         assert words.cover_image
+
+    def test_the_verb_tells_what_became_of_each(
+        self, run: PublishedRun, target: InvokeAiTarget, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """`kubectl atelier publish JOB --to invokeai` installs, and the same again changes nothing."""
+        for became in ("Installed", "AlreadyThere"):
+            typed = type_publish(monkeypatch, run, "--to", "invokeai", "--url", target.url, "-o", "json")
+            assert typed.exit_code == 0, typed.output
+            assert [one["became"] for one in json.loads(typed.stdout)["items"]] == [became, became]
 
     def test_the_same_again_finds_all_there(self, run: PublishedRun, target: InvokeAiTarget) -> None:
         """A second publication changes nothing, and says so."""

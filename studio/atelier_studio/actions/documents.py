@@ -53,6 +53,8 @@ def name_object(body: Object) -> str:
 
 
 def drop_bookkeeping(body: Object) -> Object:
-    """Return an object without what only the API server keeps in it (managedFields)."""
+    """Return an object without what only the API server keeps in it (managedFields); rows of ours have no such."""
+    if "metadata" not in body:
+        return body
     metadata = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
     return {**body, "metadata": metadata}
