@@ -36,6 +36,28 @@ def test_adapters_are_drawn_by_name_and_seed() -> None:
     assert any(not torch.equal(one[name], other[name]) for name in one)
 
 
+def measure_first_moves(rank: int) -> dict[str, float]:
+    """Return how far each matrix layer's answers move in a first step of Adam, as a multiple of the rate.
+
+    That step moves every number of `up`, all zero, by the rate along the sign of its gradient: an answer moves by the
+    sum of what `down` makes of the input, each taken without its sign.
+    """
+    asked = {"rank": rank, "alpha": rank, "textEncoderLearningRate": 1e-4}
+    named = build_on(load_family(), build_settings(conceptModel=asked)).named_parameters()
+    moves = {}
+    for name, down in named.items():
+        if name.endswith(".down"):
+            inputs = torch.randn(256, down[0].numel(), generator=torch.Generator().manual_seed(3))
+            moves[name] = float((inputs @ down.flatten(1).T).abs().sum(1).mean())
+    return moves
+
+
+def test_a_rate_moves_adapters_of_every_rank_as_far() -> None:
+    """A template's rate holds when only the rank is changed, for the text encoder too."""
+    low, high = measure_first_moves(4), measure_first_moves(32)
+    assert sum(high[name] / low[name] for name in low) / len(low) == pytest.approx(1, rel=0.1)
+
+
 def test_nothing_of_the_base_learns() -> None:
     """No parameter of the base model asks for a gradient; what learns is float32, and the masters hold all of it."""
     family = load_family()

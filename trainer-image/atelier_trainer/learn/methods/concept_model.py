@@ -181,11 +181,20 @@ def _inject(family: Family, asked: ConceptModelSettings, names: LayerNames) -> t
 
 
 def _initialise(adapter: Adapter, draws: Draws) -> None:
-    """Draw `down` evenly within ±1/√inputs (Kaiming with a = √5, as the authors' code does) and set `up` to zero."""
-    bound = 1 / math.sqrt(adapter.down[0].numel())
-    unit = torch.rand(adapter.down.shape, generator=draws.generator("init", adapter.name))
+    """Draw `down`, and set `up` to zero.
+
+    Of matrices it is normal with standard deviation 1/r: peft's "gaussian", as in the diffusers examples. The first
+    steps of Adam, which sets their size itself, then move a layer's answer as far at every rank. Of kernels wider than
+    a place, which those examples do not adapt, it is even within ±1/√inputs: kohya's, by Kaiming.
+    """
+    generator = draws.generator("init", adapter.name)
+    is_wide = adapter.down.shape[2:].numel() > 1
     with torch.no_grad():
-        adapter.down.copy_((2 * unit - 1) * bound)
+        if is_wide:
+            even = 2 * torch.rand(adapter.down.shape, generator=generator) - 1
+            adapter.down.copy_(even / math.sqrt(adapter.down[0].numel()))
+        else:
+            adapter.down.copy_(torch.randn(adapter.down.shape, generator=generator) / len(adapter.down))
         adapter.up.zero_()
 
 
