@@ -80,7 +80,7 @@ class TransferMeter:
         """Return what went, how fast, and what was there already."""
         seconds = max(self._clock() - self._begun_at, 1e-3)
         rate = f" in {format_duration(round(seconds))} ({format_size(round(self.moved / seconds))}/s)"
-        there = f"; {format_size(self.skipped)} were there already" if self.skipped else ""
+        there = f"; {format_size(self.skipped)} were there already" if self.skipped >= 1000 else ""
         return f"sent {format_size(self.moved)}{rate if self.moved else ''}{there}"
 
     def _tell(self) -> None:
