@@ -81,9 +81,9 @@ def check(
 
 def _inspect(root: Path, trigger: str, architecture: Architecture | None, layout: DatasetLayout | None) -> Inspection:
     from atelier_materials.dataset.consistency import CaptionRules  # noqa: PLC0415  (as in `check`)
-    from atelier_materials.dataset.inspection import Checks, inspect_dataset  # noqa: PLC0415
-    from atelier_materials.dataset.sources import DatasetFolder, Folder  # noqa: PLC0415
-    from atelier_materials.store.volume_store import VolumeStore  # noqa: PLC0415
+    from atelier_materials.dataset.inspection import Checks, inspect_dataset  # noqa: PLC0415  (as above)
+    from atelier_materials.dataset.sources import DatasetFolder, Folder  # noqa: PLC0415  (as above)
+    from atelier_materials.store.volume_store import VolumeStore  # noqa: PLC0415  (as above)
 
     # An upload it will be: so the digest is the one that the cluster finds after a push.
     dataset = DatasetFolder(Folder(VolumeStore(root), ""), "Upload")
@@ -99,9 +99,9 @@ def _open_meter() -> Iterator[Callable[[int, int], None] | None]:
     if not sys.stderr.isatty():
         yield None
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415  (as above)
 
-    from atelier_studio.cli.output import open_console  # noqa: PLC0415
+    from atelier_studio.cli.output import open_console  # noqa: PLC0415  (as above)
 
     columns = (TextColumn("looking at pictures"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=open_console(stderr=True), transient=True) as progress:
