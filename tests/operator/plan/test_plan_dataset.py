@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from atelier_contract.dataset import DatasetSpec, DatasetStatus, FindingStatus
+from atelier_contract.dataset import DatasetLayout, DatasetSpec, DatasetStatus, FindingStatus
 from atelier_contract.inputs import InspectInput
 from atelier_contract.names import ANNOTATION_INSPECT_REQUESTED_AT, INPUT_FILE
 from atelier_contract.reasons import DATASET_CONDITIONS, Condition, Reason
@@ -92,6 +92,14 @@ def test_new_dataset_is_inspected() -> None:
     assert ready(look) == ("False", "Inspecting")
     document = InspectInput.from_bytes(created(look.plan)[0].config_map["data"][INPUT_FILE].encode())
     assert document.dataset.name == "teapots"
+
+
+def test_inspection_is_told_the_layout() -> None:
+    """What the Dataset says of its layout reaches the pod; a Dataset that says nothing leaves it to be detected."""
+    spec = {"source": {"upload": {}}, "layout": "Kohya"}
+    for view, layout in ((a_dataset_view(spec), DatasetLayout.KOHYA), (a_dataset_view(), None)):
+        told = created(look_at(view).plan)[0].config_map["data"][INPUT_FILE]
+        assert InspectInput.from_bytes(told.encode()).dataset.layout == layout
 
 
 def test_inspection_is_asked_for_once() -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from atelier_contract.base import digest_of
+from atelier_contract.dataset import DatasetLayout
+from atelier_contract.exit_codes import ExitCode
 from atelier_contract.manifests import DatasetItem, DatasetRevision
 from atelier_contract.reasons import Finding
 from atelier_contract.roles import Role
@@ -108,6 +110,38 @@ def test_list_of_captions_in_a_table(volume_tenant: Tenant) -> None:
     table = json.dumps({"file_name": "a.png", "text": ["one", "two"]}).encode()
     items, _ = inspect_items(volume_tenant, {"a.png": PICTURE, "metadata.jsonl": table})
     assert (items[0].caption, items[0].other_captions) == ("one", ["two"])
+
+
+def inspect_as(tenant: Tenant, files: dict[str, bytes], layout: str) -> tuple[int, str, list[DatasetItem]]:
+    """Push and inspect files as a layout; return exit code, sentence and pictures."""
+    push_files(tenant, files)
+    plain = tenant.inspect_input(UPLOAD)
+    asked = plain.model_copy(update={"dataset": plain.dataset.model_copy(update={"layout": DatasetLayout(layout)})})
+    ended = tenant.pod().run(Role.INSPECT, asked)
+    report = ended.report
+    if report.inspection is None or not report.inspection.revision:
+        return ended.exit_code, report.message, []
+    key = tenant.layout.revision("teapots", report.inspection.revision)
+    return ended.exit_code, report.message, read_document(tenant.store, key, DatasetRevision).items
+
+
+def test_layout_that_the_dataset_names_is_read(volume_tenant: Tenant) -> None:
+    """Named a plain folder, a dataset has neither captions nor repeats, whatever lies there."""
+    _, _, items = inspect_as(volume_tenant, {"10_cup/a.png": PICTURE, "10_cup/a.txt": b"a cup"}, "Plain")
+    assert [(item.repeats, item.caption) for item in items] == [(1, None)]
+
+
+def test_layout_of_which_nothing_is_there_is_refused(volume_tenant: Tenant) -> None:
+    """A layout that the files do not have ends the inspection with what is missing."""
+    code, message, _ = inspect_as(volume_tenant, {"a.png": PICTURE}, "Kohya")
+    assert (code, "no folder with pictures is named NN_words" in message) == (ExitCode.DATASET_UNUSABLE, True)
+
+
+def test_toml_that_names_no_folder_here_is_told(volume_tenant: Tenant) -> None:
+    """Where the configuration leaves no picture, the sentence names it and not a lack of pictures."""
+    toml = b'[[datasets]]\n[[datasets.subsets]]\nimage_dir = "/mnt/photos"\n'
+    code, message, _ = inspect_as(volume_tenant, {"set.toml": toml, "a.png": PICTURE}, "KohyaToml")
+    assert (code, "LayoutConfigUnusable (such as set.toml)" in message) == (ExitCode.DATASET_UNUSABLE, True)
 
 
 OLD_ITEM: dict[str, Any] = {"path": "a.png", "bytes": 9, "sha256": "0" * 64, "width": 80, "height": 64, "caption": "a"}

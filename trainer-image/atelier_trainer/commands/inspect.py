@@ -43,7 +43,9 @@ def inspect(settings: TrainerSettings, asked: InspectInput, patience: Patience) 
 
 def _end_unusable(asked: InspectInput, inspection: Inspection) -> Ending:
     findings = inspection.findings
-    if not inspection.listing.pictures:
+    if not inspection.listing.pictures and findings.count("Error"):
+        message = f"Dataset {asked.dataset.name} has no picture that can be used: {findings.as_sentence()}"
+    elif not inspection.listing.pictures:
         findings.add(Finding.NO_PICTURES, asked.dataset.name)
         message = (
             f"Dataset {asked.dataset.name} has files but no pictures: add PNG, JPEG or WebP files to its source "
