@@ -93,6 +93,11 @@ def detect_layout(paths: Iterable[str]) -> DatasetLayout:
     return _detect(found, has_config=bool(found.configs))
 
 
+def is_telling(folder: str) -> bool:
+    """Return whether a folder's name says something of the pictures in it, so that it must not be taken off."""
+    return _is_kohya(f"{folder}/x") or folder.lower() in TRAIN_SPLITS | OTHER_SPLITS | REGULARISATION_FOLDERS
+
+
 def read_listing(dataset: Dataset, layout: DatasetLayout | None, findings: Findings) -> Listing:
     """Return the pictures of a dataset with their captions, repeats and masks.
 

@@ -28,6 +28,7 @@ def open_folder(path: Path) -> Iterator[tuple[Path, list[FileFound]]]:
         yield path, []
         return
     from atelier_materials.dataset.archives import is_archive, unpack  # noqa: PLC0415  (only archives need it)
+    from atelier_materials.dataset.layouts import is_telling  # noqa: PLC0415  (as above)
     from atelier_materials.dataset.naming import escape_name  # noqa: PLC0415  (as above)
 
     if not path.is_file() or not is_archive(path):
@@ -39,8 +40,9 @@ def open_folder(path: Path) -> Iterator[tuple[Path, list[FileFound]]]:
     with tempfile.TemporaryDirectory(prefix="atelier-folder-") as scratch:
         left = unpack(path, Path(scratch))
         inside = list(Path(scratch).iterdir())
-        # An archive of a folder holds that folder, whose name says nothing about the pictures in it.
-        yield (inside[0] if len(inside) == 1 and inside[0].is_dir() else Path(scratch)), left
+        # An archive of a folder holds that folder; but for kohya's folders and splits, its name says nothing.
+        is_wrapped = len(inside) == 1 and inside[0].is_dir() and not is_telling(inside[0].name)
+        yield (inside[0] if is_wrapped else Path(scratch)), left
 
 
 def name_folder(path: Path) -> str:

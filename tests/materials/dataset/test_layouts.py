@@ -376,3 +376,19 @@ def test_folder_named_twice_counts_once(tmp_path: Path) -> None:
     text = subset('image_dir = "p"\nnum_repeats = 2') + subset('image_dir = "p"\nnum_repeats = 9').partition("\n\n")[2]
     listing, _ = read(tmp_path, {"set.toml": text, "p/a.png": ""})
     assert [picture.repeats for picture in listing.pictures] == [2]
+
+
+@pytest.mark.parametrize(
+    ("folder", "telling"),
+    [
+        ("10_tkxw teapot", True),
+        ("train", True),
+        ("Test", True),
+        ("reg", True),
+        ("teapots", False),
+        ("2026_summer", False),
+    ],
+)
+def test_folder_whose_name_tells_of_its_pictures(folder: str, telling: bool) -> None:
+    """Unpacking takes off the folder that an archive was made of, but not one that has repeats, words or a split."""
+    assert layouts.is_telling(folder) is telling
