@@ -47,7 +47,7 @@ MAX_ENTRY_BYTES = 1 << 10
 class ArchiveLimits:
     """How much of an archive is believed."""
 
-    entries: int = 100_000
+    entries: int = 60_000
     bytes: int = 256 << 30
     ratio: int = 100
     """Unpacked to packed, of the whole. Pictures are packed already: theirs is about 1."""

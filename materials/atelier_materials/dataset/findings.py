@@ -57,7 +57,7 @@ ADVICE: dict[Finding, tuple[Severity, str]] = {
     Finding.ARCHIVE_LINK: ("Error", "Refused: it holds a link. Pack the files themselves (tar --dereference, zip)."),
     Finding.ARCHIVE_DEVICE: ("Error", "Refused: it holds a device or pipe. Pack pictures and captions alone."),
     Finding.ARCHIVE_BOMB: ("Error", "Refused: it would grow a hundredfold, or beyond the free space. Do not trust it."),
-    Finding.ARCHIVE_TOO_MANY_FILES: ("Error", "Refused: over 100,000 entries. Split the dataset."),
+    Finding.ARCHIVE_TOO_MANY_FILES: ("Error", "Refused: over 60,000 entries. Push the folder itself, or split it."),
     Finding.ARCHIVE_NAME_CLASH: (
         "Error",
         "Refused: two entries are one file where case, or how an accent is written, does not count. Rename one.",
