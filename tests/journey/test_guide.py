@@ -25,7 +25,7 @@ from person import Person, welcome_person
 
 pytestmark = pytest.mark.cluster
 RECORD = CHECKOUT / "build" / "guide" / "transcript.txt"
-ENTER, DOWN = "\r", "\x1b[B"
+ENTER, DOWN, UP = "\r", "\x1b[B", "\x1b[A"
 CONCEPT_STEPS, WORD_STEPS, EVERY = 40, 20, 10
 
 LOAD = """
@@ -100,7 +100,7 @@ def create_both_types(person: Person) -> None:
         ("Name of the job", ENTER),
         ("Architecture", ENTER),
         ("Base model", ENTER),
-        ("Template", DOWN * 4 + ENTER),
+        ("Template", UP + ENTER),
         ("Initial phrase", "star" + ENTER),
         ("Learning rate", ENTER),
         ("Training steps", str(WORD_STEPS) + ENTER),
