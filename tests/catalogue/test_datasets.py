@@ -37,8 +37,12 @@ class Mistake:
 
 
 FOLDERS = {
-    "no such folder": Mistake("dataset push taepots", ("taepots", "name the one that holds the pictures")),
-    "a picture for a folder": Mistake("dataset push teapots/teapot-01.png", ("teapot-01.png",)),
+    "no such folder": Mistake(
+        "dataset push taepots", ("taepots is neither a folder nor an archive", "name the folder"), PREPARE
+    ),
+    "a picture for a folder": Mistake(
+        "dataset push teapots/teapot-01.png", ("teapot-01.png is neither a folder nor an archive",), PREPARE
+    ),
     "an empty folder": Mistake("dataset push empty", ("holds no pictures", "name the folder that does"), PREPARE),
     "a folder of something else": Mistake("dataset push texts", ("holds no pictures",), PREPARE),
     "a name with capitals": Mistake(
