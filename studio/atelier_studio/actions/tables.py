@@ -101,7 +101,9 @@ def format_duration(seconds: int | None) -> str:
 
 
 def format_size(size_bytes: int) -> str:
-    """Return a size as people say it: 820 kB, 3.4 MB, 1.20 GB."""
+    """Return a size as people say it: 395 bytes, 820 kB, 3.4 MB, 1.20 GB."""
+    if size_bytes < 1e3:
+        return f"{size_bytes} bytes"
     if size_bytes < 1e6:
         return f"{size_bytes / 1e3:.0f} kB"
     return f"{size_bytes / 1e6:.1f} MB" if size_bytes < 1e9 else f"{size_bytes / 1e9:.2f} GB"
