@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atelier_playground.binaries import CONTROL_PLANE_SOURCE, KUBERNETES_VERSION, digest_control_plane
-from atelier_playground.demo.sheet import Column, write_sheet
 from atelier_playground.documents import read_documents
 from atelier_playground.images import Image, build_python_image, find_image, read_registry, write_registry
 from atelier_playground.node.container import ContainerState, build_termination
@@ -222,24 +221,6 @@ class TestProcesses:
         child = Child("crier", ["/bin/sh", "-c", "echo alas; exit 3"], tmp_path / "log")
         with pytest.raises(Exception, match=r"(?s)crier ended with 3.*alas"):
             child.wait_until(lambda: False, timeout_seconds=30)
-
-
-class TestSheet:
-    def test_sheet_has_a_cell_for_each_picture(self, tmp_path: Path):
-        """The sheet grows with its columns and prompts."""
-        from io import BytesIO
-
-        from PIL import Image as Picture
-
-        data = BytesIO()
-        Picture.new("RGB", (64, 64), "red").save(data, "PNG")
-        sizes = []
-        for count in (1, 2):
-            columns = [Column("step", "", [data.getvalue()] * count)] * count
-            write_sheet(tmp_path / "sheet.png", ["a prompt"] * count, columns)
-            with Picture.open(tmp_path / "sheet.png") as sheet:
-                sizes.append(sheet.size)
-        assert (sizes[1][0] - sizes[0][0], sizes[1][1] - sizes[0][1]) == (132, 132)
 
 
 def test_demo_document_is_short_enough():
