@@ -9,7 +9,6 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
-import struct
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
-from typing import IO, Protocol, cast
+from typing import IO, Any, Protocol, cast
 
 from atelier_contract.reasons import Finding
 from atelier_materials.dataset.findings import FileFound
@@ -31,14 +30,16 @@ USTAR_AT, USTAR_MAGIC = 257, b"ustar"
 BLOCK_BYTES = 512
 MAX_READ_BYTES = 8 << 20
 """Of a tar at once: its own parser asks for a whole extended header, which says how long it is."""
+MAX_SHARED_FIELDS = 64
+"""That a tar's global headers may set for all entries, each of which gets a copy. `git archive` sets one."""
 XZ_MEMORY_BYTES = 128 << 20
 """`xz -9` needs 65 MiB to unpack."""
-READ_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2}
-"""The others reserve as much memory as the archive says."""
+READ_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+"""Of the others the library unpacks all that it has read at once: 400 bytes of bzip2 become half a gigabyte."""
 ENCRYPTED_FLAG = 0x1  # APPNOTE 6.3, section 4.4.4
-END_OF_ZIP, ENTRY_OF_ZIP, END_OF_ZIP_64 = b"PK\x05\x06", b"PK\x01\x02", b"PK\x06\x06"
-TAIL_BYTES = 22 + 65_535
-"""End record with the longest comment."""
+ENTRY_OF_ZIP, END_OF_ZIP_64 = b"PK\x01\x02", b"PK\x06\x06"
+END_OF_ZIP_64_BYTES = 56 + 20
+"""Of the wide end record and its locator, which lie between the directory and the end record."""
 MAX_ENTRY_BYTES = 1 << 10
 """Of a zip's directory for each entry that is allowed: 46 bytes, a long name and further fields."""
 
@@ -124,20 +125,18 @@ def _read_zip(budget: Budget) -> Iterator[Entry]:
 
 
 def _count_zip(path: Path, limits: ArchiveLimits) -> None:
-    """Refuse a directory of too many entries before the library keeps an object for each."""
+    """Refuse a directory of too many entries before the library keeps an object for each.
+
+    Where the directory lies is what the library itself takes for it: an archive can say so in several places, and a
+    reading of our own would count another directory than the one that is unpacked.
+    """
     with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(max(0, size - TAIL_BYTES))
-        tail = file.read()
-        at = tail.rfind(END_OF_ZIP)
-        if at < 0:
+        end = cast("Any", zipfile)._EndRecData(file)  # noqa: SLF001  (there is no public way to its reading)
+        if end is None:
             raise zipfile.BadZipFile
-        (length,) = struct.unpack_from("<I", tail, at + 12)
-        wide = tail.rfind(END_OF_ZIP_64, 0, at)
-        if length == 0xFFFFFFFF and wide >= 0:
-            (length,) = struct.unpack_from("<Q", tail, wide + 40)
+        signature, length, at = end[0], end[5], end[9]
         most = limits.entries * MAX_ENTRY_BYTES
-        start = size - len(tail) + at - min(length, most)
+        start = at - length - (END_OF_ZIP_64_BYTES if signature == END_OF_ZIP_64 else 0)
         file.seek(max(0, start))
         entries = file.read(min(length, most)).count(ENTRY_OF_ZIP)
     if length > most or entries > limits.entries:
@@ -153,6 +152,9 @@ def _read_tar(budget: Budget) -> Iterator[Entry]:
         count = 0
         while (info := archive.next()) is not None:
             count += 1
+            cast("Any", archive).members.clear()  # untyped; else the library keeps every header, to find names in
+            if len(archive.pax_headers) > MAX_SHARED_FIELDS:
+                raise refuse(path, Finding.ARCHIVE_BOMB, f"says {len(archive.pax_headers):,} things of every entry")
             if count > limits.entries:
                 raise refuse(path, Finding.ARCHIVE_TOO_MANY_FILES, f"has more than {limits.entries:,} entries")
             if info.issym() or info.islnk():

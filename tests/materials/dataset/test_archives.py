@@ -120,6 +120,26 @@ def go_back(data: bytes) -> bytes:
 
 
 MANY = {f"{number}.png": b"" for number in range(60)}
+
+
+def tell_twice(data: bytes) -> bytes:
+    """Return a zip whose end record says that its directory has ten bytes, and whose wide end record says the truth."""
+    end = data.rfind(b"PK\x05\x06")
+    length, start = struct.unpack_from("<2L", data, end + 12)
+    record = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, len(MANY), len(MANY), length, start)
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, end, 1)
+    return data[:end] + record + locator + data[end : end + 12] + struct.pack("<L", 10) + data[end + 16 :]
+
+
+def tell_all(fields: int) -> bytes:
+    """Return a tar whose first header sets so many fields for every entry after it."""
+    buffer = io.BytesIO()
+    told = {f"field{number}": "x" for number in range(fields)}
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT, pax_headers=told) as archive:
+        archive.addfile(tarfile.TarInfo("a.png"))
+    return buffer.getvalue()
+
+
 HOSTILE: dict[str, tuple[str, bytes, Finding]] = {
     "zip slip": ("a.zip", build_zip({"../evil.png": b"x"}), Finding.ARCHIVE_UNSAFE_PATH),
     "zip slip within": ("a.zip", build_zip({"a/../../evil.png": b"x"}), Finding.ARCHIVE_UNSAFE_PATH),
@@ -136,6 +156,8 @@ HOSTILE: dict[str, tuple[str, bytes, Finding]] = {
     "zip of file and folder": ("a.zip", build_zip({"a": b"x", "A/b.png": b"y"}), Finding.ARCHIVE_NAME_CLASH),
     "zip encrypted": ("a.zip", encrypt(build_zip({"a.png": b"x"})), Finding.ARCHIVE_ENCRYPTED),
     "zip rarely packed": ("a.zip", build_zip({"a.png": b"x"}, zipfile.ZIP_LZMA), Finding.ARCHIVE_UNREADABLE),
+    "zip of bzip2": ("a.zip", build_zip({"a.png": b"x"}, zipfile.ZIP_BZIP2), Finding.ARCHIVE_UNREADABLE),
+    "zip of many, told twice": ("a.zip", tell_twice(build_zip(MANY)), Finding.ARCHIVE_TOO_MANY_FILES),
     "tar slip": ("a.tar", build_tar({"../evil.png": b"x"}), Finding.ARCHIVE_UNSAFE_PATH),
     "tar absolute": ("a.tar", build_tar({"/tmp/evil.png": b"x"}), Finding.ARCHIVE_UNSAFE_PATH),
     "tar link": ("a.tar", build_tar(link(tarfile.SYMTYPE)), Finding.ARCHIVE_LINK),
@@ -148,6 +170,7 @@ HOSTILE: dict[str, tuple[str, bytes, Finding]] = {
     "tar bomb bz2": ("a.tbz2", build_tar({"a.png": bytes(4 << 20)}, "bz2"), Finding.ARCHIVE_BOMB),
     "tar bomb xz": ("a.txz", build_tar({"a.png": bytes(4 << 20)}, "xz"), Finding.ARCHIVE_BOMB),
     "tar with a huge header": ("a.tar", lie(build_tar({"a.png": b"x"})), Finding.ARCHIVE_BOMB),
+    "tar of shared fields": ("a.tar", tell_all(1000), Finding.ARCHIVE_BOMB),
     "tar that goes back": ("a.tar", go_back(build_tar({"a.png": b"x", "b.png": b"y"})), Finding.ARCHIVE_UNREADABLE),
     "zstandard": ("a.tar", b"\x28\xb5\x2f\xfd" + bytes(600), Finding.ARCHIVE_UNREADABLE),
     "no archive": ("a.zip", b"hello", Finding.ARCHIVE_UNREADABLE),
@@ -167,6 +190,12 @@ def test_hostile_archive_is_refused_by_name(folder: Path, name: str) -> None:
     assert refused.value.finding == finding
     assert str(refused.value).startswith(f"{finding}: {called}")
     assert read_all(folder.parent) == before
+
+
+def test_tar_of_git_archive_is_unpacked(folder: Path) -> None:
+    """A few fields that a tar sets for all its entries, as `git archive` does with its commit, are no fault."""
+    assert unpack(write(folder, "a.tar", tell_all(2)), folder) == []
+    assert read_all(folder) == {"a.png": b""}
 
 
 def test_refusal_shows_names_safely(folder: Path) -> None:
