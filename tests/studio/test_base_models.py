@@ -41,8 +41,8 @@ def test_what_stays_behind() -> None:
 @pytest.mark.parametrize(
     ("paths", "says"),
     [
-        (["model_index.json", "unet/model.bin"], "its weights are pickled"),
-        (["v1-5.ckpt"], "its weights are pickled"),
+        (["model_index.json", "unet/model.bin"], "its weights are pickled \\(unet/model.bin\\)"),
+        (["v1-5.ckpt"], "its weights are pickled \\(v1-5.ckpt\\)"),
         (["readme.txt"], "no .safetensors file is in it"),
         ([*FOLDER, "vae/model.bin"], "vae holds pickled weights alone"),
         ([f"sd15/{path}" for path in FOLDER], "sd15 in it looks like one"),

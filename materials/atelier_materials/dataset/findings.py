@@ -25,7 +25,7 @@ ADVICE: dict[Finding, tuple[Severity, str]] = {
     Finding.UNREADABLE_PICTURE: ("Error", "Left out: it cannot be decoded. Export it again, or remove it."),
     Finding.PICTURE_TOO_LARGE: (
         "Error",
-        "Left out: over 110 megapixels (PNG 80, HEIC 50, AVIF 32, WebP 20) or 512 MiB (the last three 32).",
+        "Left out: scale it down to 110 megapixels (PNG 80, HEIC 50, AVIF 32, WebP 20), 512 MiB (the last three 32).",
     ),
     Finding.FORMAT_NOT_ALLOWED: (
         "Error",

@@ -82,12 +82,15 @@ def choose_files(paths: Iterable[str]) -> Choice:
 def _check_tree(going: Sequence[str], pickled: Sequence[str]) -> None:
     weights = [path for path in going if path.endswith(WEIGHTS_SUFFIX)]
     if not weights:
-        what = "its weights are pickled, which run programs when loaded: convert them to safetensors, or fetch the"
+        if pickled:
+            raise BadRequest(
+                f"its weights are pickled ({escape_name(pickled[0])}), which run programs when loaded: convert them to "
+                "safetensors, or fetch the model's safetensors variant",
+                PAGE,
+            )
         raise BadRequest(
-            f"{what} model's safetensors variant"
-            if pickled
-            else "no .safetensors file is in it: name the folder of "
-            f"a diffusers model (with {INDEX}), or one .safetensors file",
+            f"no .safetensors file is in it: name the folder of a diffusers model (with {INDEX}), or one .safetensors "
+            "file",
             PAGE,
         )
     parts = {PurePosixPath(path).parts[0] for path in weights if "/" in path}

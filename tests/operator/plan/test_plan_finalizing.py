@@ -192,6 +192,15 @@ def test_unpublished_step_stops_everything() -> None:
     assert "step-000050" in condition_of(stalled.plan, Condition.STALLED).message
 
 
+def test_done_publish_is_no_failure_before_its_job_closes() -> None:
+    """Between a pod's last words and its Job's closing nothing is called failed."""
+    stage = at_publishing()
+    done = an_ended_pod(report=a_publish_report(20, 50))
+    stage = stage.with_job(job_of(created(stage.plan)[0], done))
+    assert "failed" not in condition_of(stage.plan, Condition.READY).message
+    assert condition_of(stage.plan, Condition.STALLED).status == "False"
+
+
 def test_failed_publish_stalls_and_keeps_complete() -> None:
     """A publication that fails is Stalled with its words; the training stays complete."""
     stage = at_publishing()
