@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 
 from atelier_materials.errors import StorageNotConfigured, StorageUnavailable
 from atelier_materials.store import s3_sending
@@ -129,6 +130,27 @@ def test_forgotten_upload_begins_anew(any_bucket: BucketDescription, tmp_path: P
     note = uploading.name_note(upload.opened.store.address, blob(sha256), sha256, SMALL_PARTS_BYTES)
     write_files(tmp_path / "notes", {note: b"upload-of-yesterday"})
     assert send_folder(any_bucket, tmp_path).moved == 6 << 20
+
+
+def test_server_that_stumbles_has_forgotten_nothing(
+    rclone: RunningServer, tmp_path: Path, small_parts: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that cannot tell the parts just now is waited for: its upload is not begun anew, nothing sent again."""
+    file = random_file(tmp_path, 6 << 20)
+    upload, meter = build_upload(rclone.make_bucket(), tmp_path)
+    sha256 = hash_bytes(file.source.read_bytes()).sha256
+    note = uploading.name_note(upload.opened.store.address, blob(sha256), sha256, SMALL_PARTS_BYTES)
+    write_files(tmp_path / "notes", {note: upload._sender.begin_parts(blob(sha256), sha256).encode()})
+    began = (tmp_path / "notes" / note).read_text()
+
+    def stumble(**_):
+        answer = {"Error": {"Code": "SlowDown"}, "ResponseMetadata": {"HTTPStatusCode": 503}}
+        raise ClientError(answer, "ListParts")
+
+    monkeypatch.setattr(upload._sender._client, "list_parts", stumble)
+    with pytest.raises(StorageUnavailable):
+        upload.send_contents([file], blob, {})
+    assert ((tmp_path / "notes" / note).read_text(), meter.moved) == (began, 0)
 
 
 def test_file_that_shrinks(any_bucket: BucketDescription, tmp_path: Path) -> None:

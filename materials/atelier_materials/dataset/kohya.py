@@ -84,7 +84,7 @@ def read_config(text: str) -> KohyaConfig:
     """
     try:
         told = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # the library's own error, and Python's at a number of 5,000 digits
         raise ConfigRefused(f"it is no TOML: {error}") from error
     datasets = told.get("datasets")
     if datasets is None:

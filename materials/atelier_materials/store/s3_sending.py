@@ -21,7 +21,7 @@ from botocore.httpsession import URLLib3Session
 from botocore.utils import get_environ_proxies
 
 from atelier_materials.store.bucket import BucketDescription
-from atelier_materials.store.patience import Patience
+from atelier_materials.store.patience import Patience, Unanswered
 from atelier_materials.store.s3_errors import translate_error
 from atelier_materials.store.s3_store import CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS, open_client
 
@@ -117,14 +117,26 @@ class S3Sender:
         return str(answer["UploadId"])
 
     def list_parts(self, key: str, upload: str) -> dict[int, SentPart] | None:
-        """Return the parts that an upload has; None where there is no such upload (any more)."""
+        """Return the parts that an upload has; None where there is no such upload (any more), or no list of it.
+
+        A server that does not answer just now is waited for: it has the parts, and they may be gigabytes.
+        """
         asked: dict[str, Any] = {"Bucket": self._description.bucket, "Key": key, "UploadId": upload}
         found: dict[int, SentPart] = {}
-        while True:
+        doing = f"write {key}"
+
+        def list_page() -> Any:
             try:
-                page = self._client.list_parts(**asked)
-            except (BotoCoreError, HTTPClientError, ClientError):
-                # Gone, or a server that keeps no such list: the parts are sent again either way.
+                return self._client.list_parts(**asked)
+            except ClientError as error:
+                has_list = error.response.get("Error", {}).get("Code") != "NotImplemented"
+                if has_list and isinstance(translate_error(error, self._description, doing), Unanswered):
+                    raise
+                return None
+
+        while True:
+            page = self._ask(doing, list_page)
+            if page is None:
                 return None
             for row in page.get("Parts", []):
                 found[row["PartNumber"]] = SentPart(row["PartNumber"], int(row["Size"]), row["ETag"])

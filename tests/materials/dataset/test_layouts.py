@@ -322,7 +322,11 @@ def test_subset_that_cannot_be_used_is_named(tmp_path: Path, lines: str, complai
 
 
 @pytest.mark.parametrize(
-    "text", ["[[datasets", "datasets = 3", "[[datasets]]\nsubsets = 3", "general = 1\n[[datasets]]\n", "a = [" * 5000]
+    "text",
+    [
+        *("[[datasets", "datasets = 3", "[[datasets]]\nsubsets = 3", "general = 1\n[[datasets]]\n"),
+        *("a = [" * 5000, f"a = {'1' * 5000}"),
+    ],
 )
 def test_broken_configuration_is_named(tmp_path: Path, text: str) -> None:
     """A TOML that cannot be read is named; the folder is read by what else lies there."""
