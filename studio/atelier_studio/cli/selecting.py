@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from atelier_contract.reasons import State
+from atelier_contract.training_job import SelectionSpec
 from atelier_studio.actions import selection, tables
 from atelier_studio.cli.asking import ask_to_go_on
 from atelier_studio.cli.options import (
@@ -95,6 +96,7 @@ def finalize(
         say_aside(line)
     if dry_run is None:
         ask_to_go_on("Finalize?", yes=yes)
+        _refuse_other_selection(job, spec.selection, tables.read_spec(cluster.get(TRAINING_JOB, job)).selection)
     sentence = f"{job} publishes {', '.join(kept)}; `kubectl atelier watch {job}` shows how it goes"
     send_patch(cluster, job, patch, sentence, output=output, dry_run=dry_run)
 
@@ -116,6 +118,19 @@ def refuse_early(job: str, state: str) -> None:
         raise BadRequest(
             f"{job} is not over yet ({state}): wait for it with `kubectl atelier watch {job}`, or end it now with "
             f"`kubectl atelier stop {job}`"
+        )
+
+
+def _refuse_other_selection(job: str, shown: SelectionSpec | None, now: SelectionSpec | None) -> None:
+    """Refuse to finalize what was not shown: the whole list is written, and would take out what another has put in.
+
+    Raises:
+        BadRequest: somebody else has selected or deselected since.
+    """
+    if now != shown:
+        raise BadRequest(
+            f"somebody has changed the selection of {job} meanwhile, and nothing was done: `kubectl atelier "
+            f"finalize {job}` shows what is selected now"
         )
 
 
