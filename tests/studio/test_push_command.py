@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 import signal
@@ -9,6 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -19,9 +21,10 @@ from atelier_contract.manifests import OwnerManifest
 from atelier_materials.dataset.sources import UploadedDataset
 from atelier_materials.store.documents import read_document
 from atelier_materials.store.protocol import hash_bytes
-from atelier_studio.edges.upload import PART_BYTES, WHOLE_BYTES
+from atelier_studio.edges.dataset_push import push_files
+from atelier_studio.edges.upload import PART_BYTES, WHOLE_BYTES, Upload, list_folder
 from plugin import SCRIPT, Answer, Terminal
-from pushed_folders import NAMESPACE, open_bucket, write_files
+from pushed_folders import NAMESPACE, CountingMeter, open_bucket, write_files
 from recording_proxy import PHASES, RecordingProxy, choose_moment
 from s3_servers import RunningServer
 from stand_in_api import StandInApi, describe_secret
@@ -104,10 +107,47 @@ def test_second_push(desk: PushDesk, tmp_path: Path) -> None:
     assert desk.proxy.resent_bytes == 0
 
 
+def test_request_that_was_lost(desk: PushDesk, tmp_path: Path) -> None:
+    """A push killed before it asked for a look is made up for by the same command; one that asked is left alone."""
+    folder = write_files(tmp_path / "pictures", FILES)
+    desk.type("dataset", "push", str(folder))
+    before = copy.deepcopy(desk.api.datasets)
+    write_files(folder, {"c.png": b"picture c"})
+    desk.type("dataset", "push", str(folder))
+    desk.api.datasets = before
+    asked = []
+    for _ in range(2):
+        assert desk.type("dataset", "push", str(folder)).exit_code == 0
+        annotations = desk.api.datasets["pictures"]["metadata"].get("annotations", {})
+        asked.append(annotations.get(names.ANNOTATION_INSPECT_REQUESTED_AT))
+    assert asked[0] is not None
+    assert asked[0] == asked[1]
+
+
+def test_push_that_ends_later_counts_later(
+    rclone: RunningServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A push under way while another one ends comes after it, whichever began first."""
+    opened = open_bucket(rclone.make_bucket())
+    slow, fast = (Upload(opened, CountingMeter(), tmp_path / "notes") for _ in range(2))
+    ours = list_folder(write_files(tmp_path / "ours", {"a.png": b"ours"}))
+    theirs = list_folder(write_files(tmp_path / "theirs", {"a.png": b"theirs"}))
+    send = slow.send_contents
+
+    def send_while_another_ends(*arguments):
+        push_files(fast, "pictures", theirs, datetime(2026, 11, 23, 11, tzinfo=UTC), replaces=False)
+        return send(*arguments)
+
+    monkeypatch.setattr(slow, "send_contents", send_while_another_ends)
+    push_files(slow, "pictures", ours, datetime(2026, 11, 23, 10, tzinfo=UTC), replaces=False)
+    (file,) = UploadedDataset(opened.store, opened.layout, "pictures").files()
+    assert opened.store.read(file.key) == b"ours"
+
+
 def test_dry_run(desk: PushDesk, tmp_path: Path) -> None:
     """`--dry-run` says what would be sent, sends nothing and creates nothing."""
     answer = desk.type("dataset", "push", str(write_files(tmp_path / "pictures", FILES)), "--dry-run")
-    assert answer.out == "would send 3 of 3 files, 0 kB; nothing was sent\n"
+    assert answer.out == "would send 3 of 3 files, 27 bytes; nothing was sent\n"
     assert (desk.api.datasets, dict(desk.proxy.finished)) == ({}, {})
 
 
@@ -166,7 +206,7 @@ def test_base_model(desk: PushDesk, tmp_path: Path) -> None:
     pushed = ("model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors")
     assert found == {path: (folder / path).read_bytes() for path in pushed}
     assert "a base of StableDiffusion1" in first.out
-    assert "sent 0 kB" in second.err
+    assert "sent 0 bytes" in second.err
     listed = desk.type("base-model", "list").out.splitlines()
     assert [line.split()[:2] for line in listed] == [["PATH", "FILES"], ["base-models/sd15", "3"]]
 

@@ -39,6 +39,17 @@ def build_request(told: Object, now: datetime) -> Object:
     return {**patch, "spec": told} if told else patch
 
 
+def is_asked_since(body: Object, pushed_at: str) -> bool:
+    """Return whether a look was asked for after a push: whoever pushed may have been killed in between."""
+    metadata = body["metadata"]
+    asked = metadata.get("annotations", {}).get(names.ANNOTATION_INSPECT_REQUESTED_AT)
+    try:
+        asked_at = datetime.fromisoformat(asked or metadata["creationTimestamp"])
+        return asked_at >= datetime.fromisoformat(pushed_at)
+    except (KeyError, ValueError, TypeError):  # a person may have written anything there
+        return False
+
+
 def read_storage(body: Object) -> StorageSpec | None:
     """Return where a Dataset keeps what is pushed to it.
 

@@ -82,7 +82,7 @@ def push(
         cluster = Cluster(namespace, context)
         before = _find(cluster, called)
         opened = open_store(cluster, datasets.read_storage(before) if before else None, endpoint=store_endpoint)
-        is_new = _send(opened, called, root, is_first=before is None, replace=replace, dry_run=dry_run)
+        is_new = _send(opened, called, root, before, replace=replace, dry_run=dry_run)
     if dry_run:
         return
     told = datasets.build_spec(description, layout)
@@ -134,11 +134,11 @@ def _fetch_report(cluster: Cluster, body: Object, endpoint: str | None, suffix: 
     return opened.store.read(datasets.find_report(body, opened.layout.dataset(name), suffix))
 
 
-def _send(opened: StudioStore, name: str, root: Path, *, is_first: bool, replace: bool, dry_run: bool) -> bool:
-    """Send what of a folder belongs to a dataset; return whether that changed the dataset."""
+def _send(opened: StudioStore, name: str, root: Path, before: Object | None, *, replace: bool, dry_run: bool) -> bool:
+    """Send what of a folder belongs to a dataset; return whether it holds anything that no look was asked for."""
     from atelier_materials.dataset.layouts import detect_layout  # noqa: PLC0415  (see `push`)
     from atelier_studio.actions import pushing  # noqa: PLC0415  (as above)
-    from atelier_studio.edges.dataset_push import list_missing, push_files  # noqa: PLC0415  (as above)
+    from atelier_studio.edges.dataset_push import list_missing, push_files, read_last_push  # noqa: PLC0415  (as above)
     from atelier_studio.edges.upload import Upload, list_folder  # noqa: PLC0415  (as above)
 
     found = {file.path: file for file in list_folder(root)}
@@ -149,7 +149,7 @@ def _send(opened: StudioStore, name: str, root: Path, *, is_first: bool, replace
     if files:
         say_aside(f"read as {detect_layout(sorting.going)}; --layout names another layout")
     # Captions alone may follow pictures that were pushed before.
-    if not files or (is_first and not any(map(pushing.is_picture, sorting.going))):
+    if not files or (before is None and not any(map(pushing.is_picture, sorting.going))):
         raise BadRequest(f"{escape_name(str(root))} holds no pictures: name the folder that does", PAGE)
     size = sum(file.bytes for file in files)
     with TransferMeter(f"pushing {name}", len(files), size) as meter:
@@ -157,13 +157,14 @@ def _send(opened: StudioStore, name: str, root: Path, *, is_first: bool, replace
         if dry_run:
             missing = list_missing(opened, name, files, upload)
         else:
-            changed = push_files(upload, name, files, datetime.now(UTC), replaces=replace) is not None
+            push = push_files(upload, name, files, datetime.now(UTC), replaces=replace)
     if dry_run:
         left = sum(file.bytes for file in missing)
         say(f"would send {len(missing)} of {len(files)} files, {format_size(left)}; nothing was sent")
         return False
     say_aside(f"{len(files)} files: {meter.summary()}")
-    return changed
+    # Whoever pushed last may have been killed before the request.
+    return push is not None or before is None or not datasets.is_asked_since(before, read_last_push(opened, name))
 
 
 def _announce(cluster: Cluster, before: Object | None, name: str, told: Object, *, is_new: bool) -> Object:

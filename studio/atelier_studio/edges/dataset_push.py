@@ -28,7 +28,7 @@ def push_files(
         upload: the way into the store.
         name: of the Dataset.
         files: all that belongs to it, of this folder.
-        now: when the push ends, by this machine's clock; only its order among pushes matters.
+        now: by this machine's clock. A push counts after all that ended before it, whatever their clocks said.
         replaces: whether what is not among the files goes out of the dataset.
 
     Returns:
@@ -40,13 +40,19 @@ def push_files(
     """
     store, layout = upload.opened.store, upload.opened.layout
     dataset = UploadedDataset(store, layout, name)
-    earlier = dataset.list_pushes()
     sent = upload.send_contents(files, partial(layout.blob, name), dataset.list_blobs())
     pushed = [PushedFile(path=file.path, bytes=content.bytes, sha256=content.sha256) for file, content in sent]
-    push = build_push(pushed, earlier, now, replaces=replaces)
+    # Only now: somebody else's push may have ended while ours was under way.
+    push = build_push(pushed, dataset.list_pushes(), now, replaces=replaces)
     if push is not None:
         write_document(store, layout.push(name, hash_bytes(push.to_bytes()).sha256), push)
     return push
+
+
+def read_last_push(opened: StudioStore, name: str) -> str:
+    """Return when the last finished push of a dataset was, of which there is one at least."""
+    pushes = UploadedDataset(opened.store, opened.layout, name).list_pushes()
+    return max((push.pushed_at for push in pushes), key=datetime.fromisoformat)
 
 
 def list_missing(opened: StudioStore, name: str, files: Sequence[LocalFile], upload: Upload) -> list[LocalFile]:
