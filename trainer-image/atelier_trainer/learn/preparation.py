@@ -108,8 +108,8 @@ def prepare(
     priors = _prepare_priors(bench, workspace, encoder, plan, draws)
     measured = _word_measured(sides.measured, measured_latents, method.wording)
     _warn_of_long_captions(sides.training, family, method, progress)
-    if latents.is_kept:  # else it is asked in every step, and bringing it costs more than room
-        family.rest_pictures()
+    if latents.is_kept and (priors is None or priors.latents.is_kept):
+        family.rest_pictures()  # else it is asked in every step, and bringing it costs more than room
     masks = PictureMasks(sides.training, plan.shapes, family.pixels_per_latent) if settings.masks == "auto" else None
     return Prepared(
         run=run,

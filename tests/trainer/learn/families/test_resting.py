@@ -102,6 +102,27 @@ def test_encoders_stay_where_nothing_is_kept(tmp_path: Path, monkeypatch: pytest
     assert all(parts == {*TEXTS[SD], "vae"} for parts in seen.beside_steps)
 
 
+@dataclass
+class NoRoomForPriors(MemoryCache):
+    """Has space for texts and for the latents of pictures and of what is measured, and for no more."""
+
+    asked: int = 0
+
+    def has_space(self, size_bytes: int) -> bool:
+        self.asked += 1
+        return self.asked <= 3
+
+
+def test_picture_encoder_stays_where_prior_pictures_are_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prior pictures without space are encoded in every step, for which the picture encoder does not come and go."""
+    prior = {"weight": 0.5, "prompt": "a cup", "pictures": 2}
+    seen = watch_run(tmp_path, SD, monkeypatch, cache=NoRoomForPriors(), conceptModel={"prior": prior})
+    assert seen.beside_steps
+    assert all(parts == {"vae"} for parts in seen.beside_steps)
+
+
 @pytest.mark.parametrize("changes", [{}, *LIVE.values()], ids=["frozen", *LIVE])
 def test_what_learns_is_known_beforehand(changes: dict[str, Any], tiny_xl: Path) -> None:
     """The settings tell whether texts are frozen, as the built method does; frozen ones are not rewritten."""
