@@ -46,9 +46,11 @@ MAX_ROWS = 200_000
 class CaptionUnreadable(Exception):
     """A caption file is too large, not UTF-8, or not of its format. Becomes a finding."""
 
-    def __init__(self, path: str, finding: Finding = Finding.CAPTION_UNREADABLE) -> None:
+    def __init__(self, path: str, finding: Finding = Finding.CAPTION_UNREADABLE, detail: str = "") -> None:
         super().__init__(path)
         self.finding = finding
+        self.detail = detail
+        """Where in the file, for people; never what is written there."""
 
 
 def is_sidecar(path: str) -> bool:
@@ -134,9 +136,22 @@ def _read_rows(data: bytes, path: str) -> Iterator[dict[str, object]]:
     if path.endswith(".parquet"):
         yield from _read_parquet(data, path)
     elif path.endswith(".jsonl"):
-        yield from (json.loads(line) for line in io.StringIO(_decode(data, path)) if line.strip())
+        yield from _read_json_lines(data, path)
     else:
         yield from csv.DictReader(io.StringIO(_decode(data, path), newline=""))
+
+
+def _read_json_lines(data: bytes, path: str) -> Iterator[dict[str, object]]:
+    for number, line in enumerate(io.StringIO(_decode(data, path)), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise CaptionUnreadable(path, detail=f"line {number} is no JSON object") from error
+        if not isinstance(row, dict):
+            raise CaptionUnreadable(path, detail=f"line {number} is no JSON object")
+        yield row
 
 
 def _read_parquet(data: bytes, path: str) -> Iterator[dict[str, object]]:

@@ -27,7 +27,7 @@ def read_tables(dataset: Dataset, found: SortedFiles, findings: Findings) -> dic
         try:
             captions |= read_table(dataset.shelf, table)
         except CaptionUnreadable as refusal:
-            findings.add(refusal.finding, table.path)
+            findings.add(refusal.finding, table.path, refusal.detail)
     for path in sorted(captions.keys() - {picture.path for picture in found.pictures}):
         findings.add(Finding.CAPTION_WITHOUT_PICTURE, path)
     return captions

@@ -72,6 +72,8 @@ class DatasetFolder:
         for file in self.folder.files():
             empty = False
             yield file
+        if empty and self.kind == "Upload":
+            raise DatasetUnusable("the folder holds no file: put pictures into it, or name the folder that has them")
         if empty:
             raise DatasetUnusable(
                 f"nothing lies at {self.folder.address}: correct spec.source of the Dataset, or put pictures there"

@@ -218,9 +218,6 @@ def test_parquet_without_its_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("name", "data"),
     [
-        ("metadata.jsonl", "not json"),
-        ("metadata.jsonl", "[" * 100_000),
-        ("metadata.jsonl", "[1, 2]"),
         ("metadata.jsonl", '{"picture": "a.png"}'),
         ("metadata.jsonl", b"\xff\xfe\x00"),
         ("metadata.csv", "file_name;text\na.png;one\n"),
@@ -236,6 +233,13 @@ def test_unreadable_captions_are_named(tmp_path: Path, name: str, data: bytes | 
         pytest.importorskip("pyarrow")
     listing, found = read(tmp_path, {"a.png": "", name: data})
     assert (captions(listing), found) == ({"a.png": ()}, {Finding.CAPTION_UNREADABLE: [name]})
+
+
+@pytest.mark.parametrize("line", ["not json", "[" * 100_000, "[1, 2]"])
+def test_the_line_that_is_no_json_is_named(tmp_path: Path, line: str) -> None:
+    """A table of a thousand lines says which of them cannot be read, and not what is written there."""
+    _, found = read(tmp_path, {"a.png": "", "metadata.jsonl": f'{{"file_name": "a.png", "text": "one"}}\n\n{line}\n'})
+    assert found[Finding.CAPTION_UNREADABLE] == ["metadata.jsonl line 3 is no JSON object"]
 
 
 def test_table_of_too_many_rows_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
