@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import zipfile
 from pathlib import Path
@@ -71,6 +72,25 @@ def test_table_names_file_and_fix(type_words, tmp_path: Path, capsys: pytest.Cap
     said = capsys.readouterr().out
     assert "Warning TriggerMisspelt 3.png tkxw, nearly TKXW" in " ".join(said.split())
     assert "Write it as the trigger is written." in said
+
+
+def test_empty_folder_is_said_in_a_laptops_words(
+    type_words, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder with nothing in it is told as such, without the words of a Dataset in a cluster."""
+    (tmp_path / "cups").mkdir()
+    assert type_words(tmp_path / "cups") == Exit.BAD_REQUEST
+    said = capsys.readouterr().err
+    assert ("the folder holds no file" in said, "spec.source" in said) == (True, False)
+
+
+def test_terminal_and_page_tell_the_same_shapes(type_words, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Families of one resolution merge thin shapes by batches of their own: both tell the first family's."""
+    wide = draw_png(1280, 640)
+    type_words(write_folder(tmp_path, {**GOOD, "wide.png": wide}), "--report", tmp_path / "page.html")
+    told = [row.split()[:5] for row in capsys.readouterr().out.splitlines() if row.startswith(("512 px", "1024 px"))]
+    page = (tmp_path / "page.html").read_text()
+    assert [f"{row[2]} × {row[4]}" for row in told] == re.findall(r'scope="row">(\d+ × \d+)<', page)
 
 
 def test_many_files_of_a_kind_are_cut(type_words, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

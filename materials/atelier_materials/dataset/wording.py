@@ -10,9 +10,9 @@ Grade = Literal["error", "warning", "good"]
 
 
 def describe_bytes(count: int) -> str:
-    """Return a size as people read it: `940 KB`, `3.4 GB`. Powers of ten, as disks are sold."""
+    """Return a size as people read it: `940 kB`, `3.4 GB`. Powers of ten, as disks are sold."""
     size, unit = float(count), "B"
-    for larger in ("KB", "MB", "GB", "TB"):
+    for larger in ("kB", "MB", "GB", "TB"):
         if size < 1000:
             break
         size, unit = size / 1000, larger

@@ -151,6 +151,7 @@ def _show_tables(told: DatasetReport, files: list[FileFound], most: int) -> None
         show_table(PLAN_COLUMNS, list(_list_plans(told)))
         say(f"Pictures of a pass ({told.pictures_per_pass:,}) x passes = steps x batch. With the built-in settings; a")
         say("template says otherwise, and every run counts again before it asks for a GPU.")
+        say("Memory is the least that suffices, time that of the steps on a GPU of a third of an H200's speed.")
 
 
 def _list_findings(files: list[FileFound], counts: dict[str, int], most: int) -> Iterator[tuple[str, ...]]:
@@ -164,8 +165,9 @@ def _list_findings(files: list[FileFound], counts: dict[str, int], most: int) ->
 
 
 def _list_shapes(told: DatasetReport) -> Iterator[tuple[str, ...]]:
-    shapes = {plan.resolution: plan.buckets for plan in told.plans}
-    for resolution, buckets in shapes.items():
+    # A smaller batch merges fewer shapes: the first plan of a resolution is told, as on the page.
+    shapes = {plan.resolution: plan.buckets for plan in reversed(told.plans)}
+    for resolution, buckets in sorted(shapes.items()):
         most = max(bucket.pictures for bucket in buckets)
         for bucket in buckets:
             bar = "#" * max(1, round(BAR_CELLS * bucket.pictures / most))

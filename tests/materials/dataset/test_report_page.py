@@ -120,7 +120,7 @@ def test_page_without_usable_pictures() -> None:
 
 @pytest.mark.parametrize(
     ("count", "said"),
-    [(0, "0 B"), (940, "940 B"), (9_400, "9.4 KB"), (3_400_000_000, "3.4 GB"), (10**13, "10 TB")],
+    [(0, "0 B"), (940, "940 B"), (9_400, "9.4 kB"), (3_400_000_000, "3.4 GB"), (10**13, "10 TB")],
 )
 def test_sizes_in_words(count: int, said: str) -> None:
     """Sizes are told in powers of ten with two digits at least."""
