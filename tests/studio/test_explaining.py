@@ -143,6 +143,12 @@ def test_a_refused_selection_is_explained():
     assert explain(Evidence(body))[0] == "teapot does not go on (AwaitingSelection): UnknownCheckpoint"
 
 
+def test_a_job_stopped_before_its_first_checkpoint_leads_somewhere():
+    """Where there is nothing to choose from, the next step is not to choose."""
+    lines = explain(Evidence(a_job(a_condition(Condition.READY, "AwaitingSelection", "", "True"))))
+    assert lines[-1].startswith("next: train anew: kubectl atelier clone teapot NEW")
+
+
 def test_a_healthy_job_says_so():
     """Asked about a job that is well, it says so and what comes next."""
     lines = explain(Evidence(a_job(a_condition(Condition.READY, "Training", "pod x", "False"))))

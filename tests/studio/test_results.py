@@ -9,6 +9,7 @@ import pytest
 
 from atelier_contract.layout import NamespaceLayout
 from atelier_contract.manifests import CheckpointManifest, ModelFile, SampleFile
+from atelier_contract.reasons import Condition, State
 from atelier_contract.training_job_status import ModelStatus, TrainingJobStatus
 from atelier_materials.errors import ObjectMissing
 from atelier_materials.store.checkpoints import first_of_each_step, list_checkpoints
@@ -22,6 +23,7 @@ from atelier_studio.edges.results import (
 )
 from atelier_studio.errors import BadRequest, StudioError
 from contract_examples import a_run
+from operator_builders import a_condition
 
 LAYOUT = NamespaceLayout("art")
 IDENTITY = "1" * 64
@@ -92,6 +94,15 @@ def test_a_run_without_checkpoints_is_said(tmp_path: Path) -> None:
     """A run that is still loading has no pictures yet."""
     with pytest.raises(BadRequest, match="has no checkpoint in the store"):
         open_results(VolumeStore(tmp_path), LAYOUT, "teapot", TrainingJobStatus(run_identity=IDENTITY))
+
+
+def test_a_run_that_is_over_without_checkpoints_promises_none(tmp_path: Path) -> None:
+    """A run that was stopped before its first checkpoint is not waited for."""
+    status = TrainingJobStatus(
+        run_identity=IDENTITY, conditions=[a_condition(Condition.READY, reason=State.AWAITING_SELECTION)]
+    )
+    with pytest.raises(BadRequest, match="ended before the first one"):
+        open_results(VolumeStore(tmp_path), LAYOUT, "teapot", status)
 
 
 def test_a_download_is_whole_and_the_recorded_one(store: VolumeStore, tmp_path: Path) -> None:

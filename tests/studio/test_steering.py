@@ -31,9 +31,16 @@ def test_a_run_that_is_over_is_not_steered(state: str):
 
 
 def test_a_failed_run_is_sent_to_its_explanation():
-    """Stopping what has failed points to why it failed."""
-    with pytest.raises(BadRequest, match="explain-failure teapot"):
-        steering.stop_job("teapot", a_spec(), "Failed")
+    """Stopping or suspending what has failed points to why it failed."""
+    for steer in (steering.stop_job, steering.suspend_job):
+        with pytest.raises(BadRequest, match="explain-failure teapot"):
+            steer("teapot", a_spec(), "Failed")
+
+
+def test_a_suspended_run_stops_when_it_goes_on():
+    """Stop writes its field for a suspended run too, and says that nothing ends before it is resumed."""
+    change = steering.stop_job("teapot", a_spec(suspend=True), "Suspended")
+    assert (change.patch, "resume teapot" in change.sentence) == ({"spec": {"stop": True}}, True)
 
 
 def test_resuming_a_failed_run_points_to_retry():

@@ -32,7 +32,7 @@ NEXT_STEPS: dict[str, str] = {
     ),
     State.PUBLISHING: "wait until the selected models are copied and verified",
     State.COLLECTING: "a checkpoint can still be rescued in the grace time: kubectl atelier select {job} CHECKPOINT",
-    State.FINALIZED: "kubectl atelier download {job}; kubectl atelier publish {job}",
+    State.FINALIZED: "kubectl atelier download {job}; kubectl atelier publish {job} --to FOLDER",
     State.FAILED: "kubectl atelier explain-failure {job}",
     State.DELETING: "wait: the run's checkpoints go with it",
     tables.PENDING: "wait a moment; if it stays so, ask the cluster's owner whether Atelier's operator runs",
@@ -40,8 +40,12 @@ NEXT_STEPS: dict[str, str] = {
 """What a person does next, by state."""
 
 
-def name_next_step(job: str, state: str) -> str:
-    """Return what to do next with a job in a state."""
+def name_next_step(job: str, status: TrainingJobStatus) -> str:
+    """Return what to do next with a job as it stands."""
+    state = tables.read_state(status)[0]
+    if state == State.AWAITING_SELECTION and not status.checkpoints:
+        # Stopped before the first one: there is nothing to look at, to select or to finalize.
+        return f"train anew: kubectl atelier clone {job} NEW; or remove it: kubectl delete trainingjob {job}"
     return NEXT_STEPS.get(state, "kubectl atelier watch {job}").format(job=job)
 
 
@@ -68,7 +72,7 @@ def describe_job(body: Object, *, wide: bool = False) -> list[str]:
     if wide and status.resolved:
         rows = [(one.name, one.value, one.source) for one in status.resolved]
         lines += ["", *_indent(("SETTING", "VALUE", "FROM"), rows)]
-    lines += ["", f"next: {name_next_step(job, state)}"]
+    lines += ["", f"next: {name_next_step(job, status)}"]
     page = find_page(state) if state in {State.FAILED, State.INVALID} else ""
     return [*lines, f"read on: {page}"] if page else lines
 

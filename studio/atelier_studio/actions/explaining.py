@@ -95,7 +95,7 @@ def explain(evidence: Evidence) -> list[str]:
     if not reason:
         return [
             f"nothing is wrong with {job}: it is {state}" + (f" ({message})" if message else ""),
-            f"next: {describing.name_next_step(job, state)}",
+            f"next: {describing.name_next_step(job, status)}",
         ]
     lines = [f"{job} {_tell_state(state)}: {reason}"]
     told = (fault.message if fault else "") or message or reason

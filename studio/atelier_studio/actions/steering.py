@@ -36,6 +36,11 @@ def stop_job(job: str, spec: TrainingJobSpec, state: str) -> Change:
         raise BadRequest(f"{job} has failed and does not run: `kubectl atelier explain-failure {job}` says why")
     if spec.stop:
         return Change({"spec": {"stop": True}}, f"{job} was asked to stop already, and is ending")
+    if spec.suspend:
+        return Change(
+            {"spec": {"stop": True}},
+            f"{job} is suspended: once `kubectl atelier resume {job}` lets it go on, it ends and keeps its checkpoint",
+        )
     return Change(
         {"spec": {"stop": True}},
         f"{job} ends after the current step and keeps its checkpoint; `kubectl atelier watch {job}` shows it",
@@ -46,10 +51,12 @@ def suspend_job(job: str, spec: TrainingJobSpec, state: str) -> Change:
     """Return the change that pauses a run.
 
     Raises:
-        BadRequest: the run is over.
+        BadRequest: the run is over or has failed.
     """
     if state in OVER:
         raise BadRequest(f"{job} has finished already ({state}): there is nothing to suspend")
+    if state == State.FAILED:
+        raise BadRequest(f"{job} has failed and holds no GPU: `kubectl atelier explain-failure {job}` says why")
     if spec.suspend:
         return Change({"spec": {"suspend": True}}, f"{job} is suspended already")
     return Change(

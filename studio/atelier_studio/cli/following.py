@@ -34,9 +34,10 @@ def watch(job: JobArgument, namespace: NamespaceOption = None, context: ContextO
     """Follow a job, live on a terminal, until it waits for you, is finalized, or has failed (exit code 1)."""
     looks = Cluster(namespace, context).watch(TRAINING_JOB, job)
     body = watch_live(looks) if sys.stdout.isatty() else watch_plainly(looks)
-    state, message = tables.read_state(tables.read_status(body))
+    status = tables.read_status(body)
+    state, message = tables.read_state(status)
     say(f"{state}: {message}" if message else state)
-    say(f"next: {describing.name_next_step(job, state)}")
+    say(f"next: {describing.name_next_step(job, status)}")
     if state in watching.FAILURES:
         say_aside(f"read on: {find_page(state)}")
         raise typer.Exit(Exit.FAILED)

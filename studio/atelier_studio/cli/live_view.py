@@ -98,7 +98,7 @@ def draw_job(
         earlier = "... " if len(rows) > SHOWN_CHECKPOINTS else ""
         parts.append(Text(f"  {watching.count(len(rows), 'checkpoint')}: {earlier}{shown}"))
     if not over:
-        parts.append(Text(f"  next: {describing.name_next_step(job, state)}", style="dim"))
+        parts.append(Text(f"  next: {describing.name_next_step(job, status)}", style="dim"))
     return Group(*parts)
 
 

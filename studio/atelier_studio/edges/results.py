@@ -19,6 +19,7 @@ from atelier_materials.store.checkpoints import StoredCheckpoint, first_of_each_
 from atelier_materials.store.documents import read_document
 from atelier_materials.store.parallel import map_at_once
 from atelier_materials.store.protocol import Shelf, hash_bytes, hash_file
+from atelier_studio.actions import tables
 from atelier_studio.errors import BadRequest, StudioError
 
 UNFINISHED_SUFFIX = ".unfinished"
@@ -64,6 +65,8 @@ def open_results(store: Shelf, layout: NamespaceLayout, job: str, status: Traini
         )
     run = layout.run(job, status.run_identity)
     checkpoints = first_of_each_step(list_checkpoints(store, run))
+    if not checkpoints and tables.read_state(status)[0] in tables.OVER:
+        raise BadRequest(f"{job} has no checkpoint in the store: it ended before the first one, or they were deleted")
     if not checkpoints:
         raise BadRequest(
             f"{job} has no checkpoint in the store: the first pictures come once the base model is loaded and drawn "
