@@ -94,6 +94,14 @@ def test_first_push(desk: PushDesk, tmp_path: Path) -> None:
     assert "1 of no use to a dataset (notes.doc)" in answer.err
 
 
+def test_the_layout_that_counts_is_said(desk: PushDesk, tmp_path: Path) -> None:
+    """A layout that was named is said to be read, now and at the next push; what looks like another one is not."""
+    folder = write_files(tmp_path / "pictures", {"10_cup/a.png": b"picture a"})
+    assert "read as Kohya" in desk.type("dataset", "push", str(folder), "--dry-run").err
+    assert "read as Plain" in desk.type("dataset", "push", str(folder), "--layout", "Plain").err
+    assert "read as Plain" in desk.type("dataset", "push", str(folder)).err
+
+
 def test_second_push(desk: PushDesk, tmp_path: Path) -> None:
     """A folder that changed sends what changed, and asks for another look; `--replace` takes out what is gone."""
     folder = write_files(tmp_path / "pictures", FILES)

@@ -82,7 +82,7 @@ def push(
         cluster = Cluster(namespace, context)
         before = _find(cluster, called)
         opened = open_store(cluster, datasets.read_storage(before) if before else None, endpoint=store_endpoint)
-        is_new = _send(opened, called, root, before, replace=replace, dry_run=dry_run)
+        is_new = _send(opened, called, root, before, layout, replace=replace, dry_run=dry_run)
     if dry_run:
         return
     told = datasets.build_spec(description, layout)
@@ -134,7 +134,16 @@ def _fetch_report(cluster: Cluster, body: Object, endpoint: str | None, suffix: 
     return opened.store.read(datasets.find_report(body, opened.layout.dataset(name), suffix))
 
 
-def _send(opened: StudioStore, name: str, root: Path, before: Object | None, *, replace: bool, dry_run: bool) -> bool:
+def _send(
+    opened: StudioStore,
+    name: str,
+    root: Path,
+    before: Object | None,
+    layout: DatasetLayout | None,
+    *,
+    replace: bool,
+    dry_run: bool,
+) -> bool:
     """Send what of a folder belongs to a dataset; return whether it holds anything that no look was asked for."""
     from atelier_materials.dataset.layouts import detect_layout  # noqa: PLC0415  (see `push`)
     from atelier_studio.actions import pushing  # noqa: PLC0415  (as above)
@@ -147,7 +156,8 @@ def _send(opened: StudioStore, name: str, root: Path, before: Object | None, *, 
         say_aside(line)
     files = [found[path] for path in sorting.going]
     if files:
-        say_aside(f"read as {detect_layout(sorting.going)}; --layout names another layout")
+        named = layout or (datasets.read_spec(before).layout if before else None)
+        say_aside(f"read as {named or detect_layout(sorting.going)}; --layout names another layout")
     # Captions alone may follow pictures that were pushed before.
     if not files or (before is None and not any(map(pushing.is_picture, sorting.going))):
         raise BadRequest(f"{escape_name(str(root))} holds no pictures: name the folder that does", PAGE)
