@@ -13,7 +13,7 @@ import pytest
 
 from atelier_contract.reasons import Reason
 from atelier_materials.errors import DatasetUnusable, StorageUnavailable
-from atelier_studio.cli import output
+from atelier_studio.cli import completing, output
 from atelier_studio.cli.kubectl_completion import complete
 from atelier_studio.cli.main import app, run_command
 from atelier_studio.cli.output import Output, align, show
@@ -137,6 +137,15 @@ def test_terminals_get_colours_unless_they_want_none(variable: str, is_coloured:
     assert ("\x1b[31m" in terminal.getvalue()) is is_coloured
 
 
+def test_narrow_terminals_get_no_empty_lines(monkeypatch: pytest.MonkeyPatch):
+    """A row whose last cells are empty ends with its last word: padding would wrap into a line of blanks."""
+    terminal = Terminal()
+    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setattr(output.sys, "stdout", terminal)
+    show([JOB], None, ("NAME", "STATE", ""), [("teapot", "Failed", ""), ("cup", "Failed", "the best of all")])
+    assert all(line.strip() for line in terminal.getvalue().splitlines())
+
+
 def test_wide_letters_take_two_places():
     """Columns stand below one another also where a model has a Japanese name."""
     assert align([("急須", "a"), ("teapot", "b")]) == [["急須  ", "a"], ["teapot", "b"]]
@@ -152,6 +161,17 @@ def test_kubectl_gets_proposals_with_explanations():
 def test_kubectl_proposes_files_where_we_propose_nothing():
     """After `dataset push` a folder is meant."""
     assert complete(["dataset", "push", ""]).splitlines()[-1] == ":0"
+
+
+def test_completion_proposes_no_deleted_checkpoint(monkeypatch: pytest.MonkeyPatch):
+    """What was deleted cannot be selected, compared or downloaded: the Tab key leaves it out."""
+    rows = [
+        {"name": f"step-{step:06d}", "step": step, "bytes": 1, "sha256": "ab", "samples": 0, "state": state}
+        for step, state in ((10, "Deleted"), (20, "Published"))
+    ]
+    body = {**JOB, "status": {"checkpoints": rows}}
+    monkeypatch.setattr(completing, "_list_quietly", lambda *_: [body])
+    assert complete(["select", "teapot", ""]).splitlines() == ["step-000020\tPublished", ":4"]
 
 
 def test_completion_without_a_cluster_is_silent(tmp_path: Path):

@@ -13,6 +13,9 @@ from atelier_studio.actions.tables import read_state, read_status
 from atelier_studio.edges.cluster import DATASET, TEMPLATE, TRAINING_JOB, Cluster, Kind, Object
 from atelier_studio.errors import StudioError
 
+GONE = ("Deleted", "Lost")
+"""Checkpoint states of which nothing can be asked any more."""
+
 
 def complete_job(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """Return the TrainingJobs whose names begin so, each with its state."""
@@ -34,13 +37,13 @@ def complete_template(context: typer.Context, incomplete: str) -> list[str]:
 
 
 def complete_checkpoint(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
-    """Return the checkpoints of the job that was typed before, each with its held-out loss."""
+    """Return the checkpoints of the job that was typed before that are still there, each with its held-out loss."""
     job = context.params.get("job")
     body = next((one for one in _list_quietly(context, TRAINING_JOB) if one["metadata"]["name"] == job), {})
     return [
         (row.name, f"loss {row.held_out_loss}" if row.held_out_loss else row.state)
         for row in read_status(body).checkpoints or ()
-        if row.name.startswith(incomplete)
+        if row.name.startswith(incomplete) and row.state not in GONE
     ]
 
 

@@ -97,7 +97,9 @@ def show_table(columns: Row, rows: Sequence[Row]) -> None:
     console = open_console()
     console.print(Text(GAP.join(lines[0]).rstrip(), style="bold"))
     for line in lines[1:]:
-        console.print(Text(GAP).join(Text(cell, style=STYLES.get(cell.strip(), "")) for cell in line))
+        row = Text(GAP).join(Text(cell, style=STYLES.get(cell.strip(), "")) for cell in line)
+        row.rstrip()  # or the blanks of a wide table wrap into empty lines
+        console.print(row)
 
 
 def align(rows: Sequence[Row]) -> list[list[str]]:
