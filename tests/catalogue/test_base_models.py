@@ -63,7 +63,7 @@ def write_sound(folder: Path) -> list[str]:
 MISTAKES: dict[str, tuple[Callable[[Path], list[str]], tuple[str, ...]]] = {
     "a .ckpt": (
         write_checkpoint,
-        ("weights are pickled, which run programs when loaded", "convert them to safetensors"),
+        ("weights are pickled (model.ckpt), which run programs when loaded", "convert them to safetensors"),
     ),
     "a pickle in disguise": (write_disguise, ("not a safetensors file",)),
     "one pickled part": (write_pickled_part, ("unet", "pickled weights alone", "convert them to safetensors")),
