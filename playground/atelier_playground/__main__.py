@@ -43,8 +43,8 @@ def _show_status() -> int:
         print(f"the cluster is starting: see {DIRECTORY / 'owner.log'}")
         return 1
     print(f"the cluster is up; its user namespace is {NAMESPACE}, its store {owner.store}")
-    print(f"export KUBECONFIG={owner.kubeconfig}")
     print(f"source {DIRECTORY / 'activate'}    # kubectl, kubectl atelier and the cluster, in this shell")
+    print(f"export KUBECONFIG={owner.kubeconfig}    # instead: as its administrator, in no namespace")
     return 0
 
 
