@@ -155,6 +155,20 @@ def test_archive_is_checked(type_words, tmp_path: Path, capsys: pytest.CaptureFi
     assert (report["dataset"], report["items"], report["files"]) == ("cups", 12, [])
 
 
+def test_links_are_the_files_they_lead_to(type_words, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a push follows is checked too, to the same revision; a link that leads round in a circle is no file."""
+    folder, links = write_folder(tmp_path, CAPTIONED), tmp_path / "links"
+    links.mkdir()
+    for path in folder.iterdir():
+        (links / path.name).symlink_to(path)
+    (links / "round.png").symlink_to(links / "round.png")
+    revisions = []
+    for one in (folder, links):
+        assert type_words(one, "-o", "json") == Exit.DONE
+        revisions.append(json.loads(capsys.readouterr().out)["revision"])
+    assert revisions[0] == revisions[1]
+
+
 @pytest.mark.parametrize("name", ["absent", "notes.md"])
 def test_neither_folder_nor_archive(type_words, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     """What is neither is refused with what to name instead."""

@@ -24,10 +24,16 @@ UNFINISHED = ".atelier-unfinished-"
 
 
 class VolumeStore:
-    """A folder of a mounted volume."""
+    """A folder of a mounted volume.
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    Args:
+        root: the folder.
+        follows_links: whether links to files elsewhere are those files, as in a folder of a person's own machine. In a
+            pod they are not: whoever fills a volume must not read what else the pod sees.
+    """
+
+    def __init__(self, root: Path, *, follows_links: bool = False) -> None:
+        self._root, self._follows_links = root, follows_links
 
     @property
     def address(self) -> str:
@@ -126,7 +132,11 @@ class VolumeStore:
 
     def _path(self, key: str) -> Path:
         path = self._root / key
-        if ".." in path.parts or not path.resolve().is_relative_to(self._root.resolve()):
+        try:
+            is_inside = path.resolve().is_relative_to(self._root.resolve())
+        except RuntimeError as error:  # of Python's own, for links that lead round in a circle
+            raise ObjectMissing(f"{key} in {self.address} is a link that leads nowhere") from error
+        if ".." in path.parts or not (is_inside or (self._follows_links and path.is_relative_to(self._root))):
             raise ObjectMissing(f"{key} leads out of {self.address}: only what lies inside it is read")
         return path
 

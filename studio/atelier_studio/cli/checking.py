@@ -85,8 +85,8 @@ def _inspect(root: Path, trigger: str, architecture: Architecture | None, layout
     from atelier_materials.dataset.sources import DatasetFolder, Folder  # noqa: PLC0415  (as above)
     from atelier_materials.store.volume_store import VolumeStore  # noqa: PLC0415  (as above)
 
-    # An upload it will be: so the digest is the one that the cluster finds after a push.
-    dataset = DatasetFolder(Folder(VolumeStore(root), ""), "Upload")
+    # An upload it will be: so the digest is the one that the cluster finds after a push, which follows links to files.
+    dataset = DatasetFolder(Folder(VolumeStore(root, follows_links=True), ""), "Upload")
     rules = CaptionRules(trigger=trigger, architecture=architecture)
     with tempfile.TemporaryDirectory(prefix="atelier-check-") as scratch, _open_meter() as on_progress:
         checks = Checks(layout=layout, captions=rules, on_progress=on_progress)

@@ -218,10 +218,24 @@ def test_volume_refuses_to_leave(tmp_path: Path, key: str) -> None:
         VolumeStore(tmp_path / "volume").read(key)
 
 
-def test_volume_refuses_links_that_leave(tmp_path: Path) -> None:
-    """A link in a user's volume that points outside is neither listed nor read."""
+def test_links_of_ones_own_folder_are_followed_and_keys_stay_inside(tmp_path: Path) -> None:
+    """Where links are followed, a key still leads to nothing but what lies below the folder."""
     (tmp_path / "secret").write_text("s")
     volume = tmp_path / "volume"
     volume.mkdir()
     (volume / "a.png").symlink_to(tmp_path / "secret")
+    store = VolumeStore(volume, follows_links=True)
+    assert store.read("a.png") == b"s"
+    for key in ("../secret", "/etc/passwd"):
+        with pytest.raises(ObjectMissing, match="leads out"):
+            store.read(key)
+
+
+def test_volume_refuses_links_that_leave(tmp_path: Path) -> None:
+    """A link in a user's volume that points outside, or nowhere, is neither listed nor read."""
+    (tmp_path / "secret").write_text("s")
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    (volume / "a.png").symlink_to(tmp_path / "secret")
+    (volume / "b.png").symlink_to(volume / "b.png")
     assert list(VolumeStore(volume).list("")) == []
