@@ -176,6 +176,17 @@ class InvokeAiBehaviour:
         assert record.description == "my favourite"
         assert set(record.trigger_phrases or ()) == {"TKXW", "a kettle"}
 
+    def test_a_description_that_a_person_added_to_stays(
+        self, server: InvokeAiServer, tmp_path: Path, shelf: str
+    ) -> None:
+        """Words that somebody put before ours are kept, although ours are still among them."""
+        model = offer(tmp_path, shelf, build_concept_model())
+        (first,) = install_models(server, [model], QUICKLY)
+        server.change(first.key, {"description": f"Best at 0.7. {model.description}"})
+        (again,) = install_models(server, [model], QUICKLY)
+        assert again.became == Became.ALREADY_THERE
+        assert read_record(server, model).description == f"Best at 0.7. {model.description}"
+
     def test_a_renamed_model_is_known_by_its_digest(self, server: InvokeAiServer, tmp_path: Path, shelf: str) -> None:
         """A model that a person renamed in InvokeAI is not installed a second time, and keeps that name."""
         model = offer(tmp_path, shelf, build_concept_model())

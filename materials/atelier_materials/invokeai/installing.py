@@ -201,8 +201,7 @@ class _Installer:
 def find_changes(record: ModelRecord, model: ModelToInstall) -> dict[str, Any]:
     """Return the fields of a record that lack something of ours; what a person wrote there stays."""
     changes: dict[str, Any] = {}
-    told = record.description or ""
-    if told != model.description and (not told or model.mark in told):
+    if not record.description:
         changes["description"] = model.description
     known = set(record.trigger_phrases or ())
     if not known >= set(model.trigger_phrases):
