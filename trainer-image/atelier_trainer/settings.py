@@ -78,7 +78,7 @@ class TrainerSettings:
     def read_token(self, key: str) -> str | None:
         """Return a mounted token, or None where it is not there."""
         path = self.place(names.TOKEN_DIR) / key
-        return path.read_text().strip() if path.is_file() else None
+        return path.read_text(errors="replace").strip() if path.is_file() else None
 
 
 def read_settings(environment: Mapping[str, str]) -> TrainerSettings:

@@ -53,11 +53,19 @@ class InvokeAiServer:
         url: its address, as `spec.publish.invokeAI.url`.
         token: sent as a bearer token; None: none is.
         transport: stands in for the network (tests alone).
+
+    Raises:
+        AccessRefused: the token holds what no token can.
     """
 
     def __init__(self, url: str, token: str | None = None, transport: httpx.BaseTransport | None = None) -> None:
         self.url = url.rstrip("/")
-        self._token = token
+        self._token = token = token.strip() if token else None
+        if token and not (token.isascii() and token.isprintable()):
+            raise AccessRefused(
+                f"the token for InvokeAI at {self.url} holds signs that no token has: copy it again into "
+                f"{KEY_INVOKEAI_TOKEN}, as plain letters"
+            )
         # Uncompressed: 6.14.2 breaks off its empty answers (of DELETE) when it may compress them.
         headers = {"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {token}"} if token else {})
         self._client = httpx.Client(
@@ -194,6 +202,6 @@ def _read_detail(content: bytes) -> str:
     """Return the reason as FastAPI tells it; empty where there is none."""
     try:
         detail = json.loads(content).get("detail", "")
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return ""
     return detail if isinstance(detail, str) else json.dumps(detail)

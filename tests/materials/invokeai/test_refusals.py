@@ -77,6 +77,21 @@ def test_a_redirect_is_not_followed(fake: FakeInvokeAi, tmp_path: Path) -> None:
     assert other.asked == []
 
 
+@pytest.mark.parametrize("token", ["tök", "a\nb", "\ufffd"])
+def test_a_token_that_is_none(fake: FakeInvokeAi, token: str) -> None:
+    """What cannot be sent as a token is refused in a sentence without it, and nobody is asked."""
+    with pytest.raises(AccessRefused, match="holds signs that no token has") as refused:
+        InvokeAiServer(fake.url, token)
+    assert (token in str(refused.value), fake.asked) == (False, [])
+
+
+def test_a_reason_without_bottom(fake: FakeInvokeAi, server: InvokeAiServer) -> None:
+    """A refusal that nobody can read to its end is a refusal without a reason."""
+    fake.says[VERSION] = (400, {}, b"[" * 100_000)
+    with pytest.raises(NotInvokeAi, match="is not an InvokeAI server"):
+        server.read_version()
+
+
 def test_an_endless_answer_is_cut(fake: FakeInvokeAi, server: InvokeAiServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer beyond the limit is not read to its end."""
     monkeypatch.setattr(http_edge, "ANSWER_LIMIT_BYTES", 1 << 20)

@@ -107,6 +107,14 @@ def test_a_refused_token_costs_nothing(s3_tenant: Tenant, run: RunLayout, invoke
     assert len([key for key in published_keys(s3_tenant) if key.endswith(".safetensors")]) == 2
 
 
+def test_a_token_that_is_none_costs_nothing(s3_tenant: Tenant, run: RunLayout, invokeai: FakeInvokeAi) -> None:
+    """A Secret with something else in the token's place does not keep models from being published."""
+    ending = publish_into(s3_tenant, run, invokeai.url, token="tök", secret="invoke")
+    assert is_installed(ending) is False
+    assert "holds signs that no token has" in ending.report.message
+    assert len([key for key in published_keys(s3_tenant) if key.endswith(".safetensors")]) == 2
+
+
 def test_a_refused_download_is_told_by_name(s3_tenant: Tenant, run: RunLayout, invokeai: FakeInvokeAi) -> None:
     """What the server refuses is named first, with its reason and what to do."""
     invokeai.allows_private_addresses = False
