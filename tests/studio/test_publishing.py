@@ -64,6 +64,14 @@ def test_a_folder_gets_the_model_and_what_stands_beside_it(run: PublishedRun, tm
     assert len(stored) == 6
 
 
+def test_weights_that_nobody_recorded_are_not_handed_on(run: PublishedRun, tmp_path: Path) -> None:
+    """Somebody's own copy beside the published weights is named: no file goes on whose sha256 nobody knows."""
+    stem = run.find(".safetensors").removesuffix(".safetensors")
+    run.tenant.store.write(f"{stem}-copy.safetensors", b"somebody's")
+    with pytest.raises(ObjectMissing, match="lie 2 further weights files, and its checkpoint tells of 1"):
+        publish(run.opened, run.body, FolderTarget(tmp_path / "loras"))
+
+
 def test_a_folder_again_is_left_as_it_is(run: PublishedRun, tmp_path: Path) -> None:
     """The same again copies nothing; a sidecar that was edited in the folder stays."""
     folder = FolderTarget(tmp_path / "loras")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from atelier_contract.identity import read_step
 from atelier_contract.layout import NamespaceLayout, RunLayout
-from atelier_contract.manifests import CheckpointManifest, RunManifest
+from atelier_contract.manifests import CheckpointManifest, ModelFile, RunManifest
 from atelier_contract.training_job_status import ModelStatus, TrainingJobStatus
 from atelier_materials.errors import ObjectMissing
 from atelier_materials.store.checkpoints import StoredCheckpoint, first_of_each_step, list_checkpoints
@@ -138,7 +138,7 @@ def list_published(store: Shelf, run: RunLayout, slug: str, model: ModelStatus) 
         model: row of the job's status. It may lack the key, and never knows the bucket's own prefix.
 
     Raises:
-        ObjectMissing: the weights are gone from the store.
+        ObjectMissing: the weights are gone from the store, or something else lies beside them.
     """
     step = read_step(model.checkpoint)
     first = run.model(slug, step, model.sha256, WEIGHTS_SUFFIX)
@@ -153,10 +153,21 @@ def list_published(store: Shelf, run: RunLayout, slug: str, model: ModelStatus) 
     recorded = {first: model.sha256}
     second = [key for key in keys if key.endswith(WEIGHTS_SUFFIX) and key != first]
     if second:  # a run that learned an embedding too: status tells of the first file alone
-        manifest = first_of_each_step(list_checkpoints(store, run))[step].manifest
-        recorded |= {key: file.sha256 for key, file in zip(second, manifest.files[1:], strict=True)}
+        told = [file.sha256 for file in _find_files(store, run, step, model.sha256)[1:]]
+        if len(told) != len(second):
+            raise ObjectMissing(
+                f"beside {first} lie {len(second)} further weights files, and its checkpoint tells of {len(told)}: "
+                "take away what does not belong there"
+            )
+        recorded |= dict(zip(second, told, strict=True))
     beside = [key for key in keys if key not in recorded]
     return [PublishedFile(key, key.rpartition("/")[2], recorded.get(key, "")) for key in [*recorded, *beside]]
+
+
+def _find_files(store: Shelf, run: RunLayout, step: int, sha256: str) -> list[ModelFile]:
+    """Return the files of the checkpoint that was published; none where it is gone."""
+    found = (one.manifest.files for one in list_checkpoints(store, run) if one.manifest.step == step)
+    return next((files for files in found if files and files[0].sha256.startswith(sha256)), [])
 
 
 def download_checkpoint(results: RunResults, manifest: CheckpointManifest, folder: Path, stem: str) -> list[Path]:
