@@ -115,5 +115,5 @@ def test_a_selection_is_fixed_once_deletion_has_begun():
         selection_digest="a", checkpoints=2, bytes=2, not_before="t", started_at="2026-11-23T07:00:00Z"
     )
     status = a_status().model_copy(update={"collection": collection})
-    with pytest.raises(BadRequest, match="kubectl atelier clone"):
+    with pytest.raises(BadRequest, match=r"began at 2026-11-23T07:00:00Z.*kubectl atelier clone"):
         build_selection(None, status, add=["step-001000"])

@@ -113,7 +113,7 @@ def refuse_frozen(status: TrainingJobStatus) -> None:
     """
     if status.collection and status.collection.started_at:
         raise BadRequest(
-            f"the checkpoints that were not selected are being deleted since {status.collection.started_at}: the "
+            f"the deletion of the checkpoints that were not selected began at {status.collection.started_at}: the "
             "selection is fixed. `kubectl atelier clone` trains anew, from a published checkpoint if you like"
         )
 

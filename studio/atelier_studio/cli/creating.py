@@ -32,7 +32,9 @@ class Type(StrEnum):
 
 KINDS = {Type.CONCEPT_MODEL: choices.CONCEPT, Type.EMBEDDING: choices.EMBEDDING}
 FROM, LEARN = "What to learn from", "How to learn"
-TypeArgument = Annotated[Type | None, typer.Argument(help="What to train: concept-model (LoRA) or embedding.")]
+TypeArgument = Annotated[
+    Type | None, typer.Argument(metavar="type", help="What to train: concept-model (LoRA) or embedding.")
+]
 NameArgument = Annotated[str, typer.Argument(help="Name of the new TrainingJob. Default: from the model's name.")]
 NewNameArgument = Annotated[str, typer.Argument(help="Name of the new TrainingJob.")]
 DatasetOption = Annotated[
@@ -268,4 +270,7 @@ def _apply(
         ) from error
     if output in {None, Output.WIDE} and not is_shown:
         sys.stdout.write(write_yaml(body))
-    tell(created, f"\n{name} is created: `kubectl atelier watch {name}` follows it", output=output, dry_run=dry_run)
+    sentence = (
+        f"{name} would be created" if dry_run else f"{name} is created: `kubectl atelier watch {name}` follows it"
+    )
+    tell(created, f"\n{sentence}", output=output, dry_run=dry_run)
