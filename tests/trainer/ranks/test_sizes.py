@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from atelier_trainer.learn.draws import Draws
+from atelier_trainer.learn.engine import agree_on_recomputing
 from atelier_trainer.learn.gradients import GradientComputer
 from atelier_trainer.learn.optimizer import build_optimizer
 from atelier_trainer.learn.prompts import PromptEncoder
@@ -23,12 +24,34 @@ class NearAFullGPU(Ranks):
         return max(flag, -1)
 
 
-def test_the_smallest_micro_batch_is_everybodys() -> None:
-    """A rank that has room for four pictures goes on with one, because another has no room for more."""
+class BesideOneThatRecomputes(Ranks):
+    """One of two ranks; the other keeps no activations."""
+
+    count = 2
+
+    def agree(self, flag: int) -> int:
+        return max(flag, 1)
+
+
+def build_stepper(ranks: Ranks) -> Stepper:
+    """Return a stepper that computes four pictures at a time and keeps their activations."""
     torch.manual_seed(0)
     family, settings = load_family(), build_settings()
     method = build_on(family, settings)
     gradients = GradientComputer(family, method, PromptEncoder(family, method), settings, Draws(7), micro_batch=4)
-    stepper = Stepper(gradients, build_optimizer(method.rate_groups(), settings), 1.0, NearAFullGPU())
+    return Stepper(gradients, build_optimizer(method.rate_groups(), settings), 1.0, ranks)
+
+
+def test_the_smallest_micro_batch_is_everybodys() -> None:
+    """A rank that has room for four pictures goes on with one, because another has no room for more."""
+    stepper = build_stepper(NearAFullGPU())
     stepper.agree_on_size()
     assert stepper.describe()["micro_batch"] == 1
+
+
+def test_what_one_recomputes_all_recompute() -> None:
+    """A rank with room for activations computes them twice all the same, because another has none for them."""
+    stepper = build_stepper(BesideOneThatRecomputes())
+    agree_on_recomputing(stepper)
+    assert stepper.describe()["recomputes"]
+    assert stepper.gradients.family.denoiser.is_gradient_checkpointing

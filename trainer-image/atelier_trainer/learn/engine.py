@@ -49,6 +49,7 @@ def build_stepper(
     largest = find_largest(prepared, progress.step)
     if execution.is_first and prepared.run.settings.micro_batch_size is None:
         fit_to_device(stepper, largest, progress.step)
+    agree_on_recomputing(stepper)
     note_roof(stepper, largest.take(slice(1)), how, progress)
     denoiser, device = prepared.family.denoiser, prepared.family.device
     is_captured = "captured" in how.compile_mode
@@ -71,6 +72,18 @@ def build_stepper(
         ", activations are computed twice" if chosen["recomputes"] else "",
     )
     return stepper
+
+
+def agree_on_recomputing(stepper: Stepper) -> None:
+    """Let all ranks compute activations twice where one has to: the leader alone records it, and it must hold for all.
+
+    Raises:
+        PeerLost: another process of the run is gone.
+    """
+    wanted = bool(stepper.ranks.agree(stepper.recomputes))
+    if wanted and not stepper.recomputes:
+        recompute_activations(stepper.gradients.family.denoiser)
+    stepper.recomputes = wanted
 
 
 def find_largest(prepared: Prepared, step: int) -> Batch:
