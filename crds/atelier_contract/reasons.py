@@ -181,6 +181,7 @@ class Finding(StrEnum):
     # Of pictures and captions beside one another.
     NEAR_DUPLICATE_PICTURE = "NearDuplicatePicture"
     PICTURE_OVERSIZED = "PictureOversized"
+    PICTURE_CROPPED = "PictureCropped"
     NAME_CASE_CLASH = "NameCaseClash"
     CAPTION_SHARED = "CaptionShared"
     TRIGGER_MISSPELT = "TriggerMisspelt"

@@ -94,6 +94,10 @@ ADVICE: dict[Finding, tuple[Severity, str]] = {
     ),
     Finding.ARCHIVE_NESTED: ("Warning", "Not opened: an archive within an archive. Unpack it and pack its files."),
     Finding.FEW_PICTURES: ("Warning", "Under 12 pictures none are held out to measure with. Add more."),
+    Finding.PICTURE_CROPPED: (
+        "Warning",
+        "Longer than two to one: training sees its middle alone. Cut it into pictures that each show something.",
+    ),
     Finding.PICTURE_TOO_SMALL: ("Warning", "Its shorter side is under 64 pixels, so it is enlarged and blurred."),
     Finding.DUPLICATE_PICTURE: ("Warning", "The same picture lies there more than once and weighs more. Remove one."),
     Finding.NEAR_DUPLICATE_PICTURE: (

@@ -20,6 +20,7 @@ from atelier_contract.base import digest_of
 from atelier_contract.dataset import DatasetLayout, ResolutionStatus
 from atelier_contract.manifests import DatasetItem, DatasetRevision
 from atelier_contract.reasons import Finding
+from atelier_materials.dataset.buckets import LONGEST_RATIO
 from atelier_materials.dataset.captions import MOST_CAPTIONS
 from atelier_materials.dataset.consistency import CaptionRules, SeenPicture, judge_dataset
 from atelier_materials.dataset.findings import Findings
@@ -36,6 +37,8 @@ from atelier_materials.dataset.sources import Dataset, SourceFile
 from atelier_materials.store.parallel import map_at_once
 from atelier_materials.store.protocol import Content
 
+SMALL_LOSS = 0.05
+"""Share of a picture's length that may be cropped away without a word: no eye misses it."""
 OVERSIZED_PIXELS = 40_000_000
 """Ten times what the largest `tuning.resolution`, 2,048 px, can show."""
 MOST_THUMBNAILS = 2000
@@ -173,6 +176,9 @@ def _judge_picture(path: str, facts: PictureFacts, findings: Findings) -> None:
     size = f"{facts.width_px} x {facts.height_px} px"
     if min(facts.width_px, facts.height_px) < MIN_SIDE_PX:
         findings.add(Finding.PICTURE_TOO_SMALL, path, size)
+    longer, shorter = max(facts.width_px, facts.height_px), min(facts.width_px, facts.height_px)
+    if longer * (1 - SMALL_LOSS) > shorter * LONGEST_RATIO:
+        findings.add(Finding.PICTURE_CROPPED, path, size)
     if facts.width_px * facts.height_px > OVERSIZED_PIXELS:
         findings.add(Finding.PICTURE_OVERSIZED, path, size)
     if facts.is_animated:

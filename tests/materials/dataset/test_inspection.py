@@ -104,6 +104,16 @@ def test_pictures_that_share_a_sidecar(tmp_path: Path) -> None:
     assert list_found(inspection, Finding.CAPTION_SHARED) == [("a.png", "shared with", "a.jpg")]
 
 
+@pytest.mark.parametrize(
+    ("width_px", "height_px", "is_named"), [(300, 100, True), (100, 300, True), (210, 100, False), (200, 100, False)]
+)
+def test_long_picture_is_named(tmp_path: Path, width_px: int, height_px: int, is_named: bool) -> None:
+    """A picture that is cropped to two to one is named with its size, unless hardly anything of it is lost."""
+    inspection = inspect_files(tmp_path, {"a.png": draw_png(width_px, height_px)})
+    found = list_found(inspection, Finding.PICTURE_CROPPED)
+    assert found == ([("a.png", f"{width_px} x {height_px} px", "")] if is_named else [])
+
+
 def test_oversized_picture_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A picture far larger than any training sees is used, and named with its size."""
     monkeypatch.setattr(inspection_module, "OVERSIZED_PIXELS", 80 * 64 - 1)
