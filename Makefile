@@ -75,7 +75,7 @@ bench-dataset: $(READY)  ## A thousand photographs checked: half a minute, two c
 bench-hostile: $(READY)  ## Hostile files are refused within 5 seconds and 512 MiB each.
 	@$(RUN) benchmarks/hostile_input.py
 
-docs: $(READY)  ## Build the documentation's site into build/site; open index.html there.
+docs: $(READY)  ## Build the documentation into build/site; serve it with python -m http.server -d build/site.
 	@$(SITE) build --quiet --strict
 
 generate: $(READY)  ## Write the CRDs, the chart's copy and the reference pages from what they repeat.
