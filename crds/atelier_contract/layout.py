@@ -20,6 +20,8 @@ from atelier_contract.identity import name_checkpoint
 
 PART = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$")
 HEX = re.compile(r"^[0-9a-f]{64}$")
+WEIGHTS_SUFFIX = ".safetensors"
+"""Of every file that holds weights, in the store and out of it: no other format is read or written."""
 MAX_KEY_BYTES = 1024
 """Longest object key that S3 takes."""
 IDENTITY_LENGTH = 16

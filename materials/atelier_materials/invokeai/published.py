@@ -10,11 +10,12 @@ import json
 from collections.abc import Iterable
 
 from atelier_contract.architectures import Architecture
+from atelier_contract.layout import WEIGHTS_SUFFIX
 from atelier_contract.manifests import ModelFile
 from atelier_materials.invokeai.installing import ModelToInstall
 from atelier_materials.store.protocol import Shelf
 
-WEIGHTS_SUFFIX, SIDECAR_SUFFIX, PREVIEW_SUFFIX = ".safetensors", ".json", ".png"
+SIDECAR_SUFFIX, PREVIEW_SUFFIX = ".json", ".png"
 LINK_SECONDS = 2 * 3600
 """How long a link to the weights holds: as long as the installs of a call are waited for, and some more."""
 SIDECAR_LIMIT_BYTES = 1 << 20

@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 
 from atelier_contract.architectures import Architecture
 from atelier_contract.errors import KeyRefused
-from atelier_contract.layout import NamespaceLayout, split_path
+from atelier_contract.layout import WEIGHTS_SUFFIX, NamespaceLayout, split_path
 from atelier_materials.dataset.naming import escape_name
 from atelier_materials.store.protocol import StoredObject
 from atelier_studio.actions.tables import format_size
@@ -23,7 +23,6 @@ from atelier_studio.errors import BadRequest
 PAGE = "docs/how-to/base-models.md"
 ROOM = "base-models"
 """First part of every base model's path in a namespace's store."""
-WEIGHTS_SUFFIX = ".safetensors"
 PICKLED_SUFFIXES = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle"})
 BESIDE_WEIGHTS = frozenset({".json", ".txt", ".model"})
 """Configs, vocabularies and merges, T5's sentencepiece model."""

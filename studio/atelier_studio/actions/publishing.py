@@ -19,12 +19,12 @@ from pathlib import Path
 
 from atelier_contract.architectures import Architecture
 from atelier_contract.identity import read_step, slugify
-from atelier_contract.layout import RunLayout
+from atelier_contract.layout import WEIGHTS_SUFFIX, RunLayout
 from atelier_contract.manifests import ModelFile
 from atelier_contract.training_job_status import ModelStatus
 from atelier_materials.errors import ObjectMissing
 from atelier_materials.invokeai.installing import Became, Installation, ModelToInstall, Waiting, install_models
-from atelier_materials.invokeai.published import LINK_SECONDS, WEIGHTS_SUFFIX, describe_published
+from atelier_materials.invokeai.published import LINK_SECONDS, describe_published
 from atelier_materials.invokeai.server import InvokeAiServer
 from atelier_materials.store.checkpoints import first_of_each_step, list_checkpoints
 from atelier_materials.store.s3_store import S3Store

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from atelier_contract.architectures import Architecture
 from atelier_contract.errors import KeyRefused
-from atelier_contract.layout import split_path
+from atelier_contract.layout import WEIGHTS_SUFFIX, split_path
 from atelier_studio.actions import base_models
 from atelier_studio.edges.upload import Hashed, LocalFile, Upload, list_folder
 from atelier_studio.errors import BadRequest
@@ -46,7 +46,7 @@ def read_model(source: Path) -> LocalModel:
     files = [LocalFile(path, found[path], found[path].stat().st_size) for path in base_models.order_files(choice.going)]
     tensors: list[str] = []
     for file in files:
-        if file.path.endswith(base_models.WEIGHTS_SUFFIX):
+        if file.path.endswith(WEIGHTS_SUFFIX):
             tensors += _read_tensors(file)
     pipeline = _read_pipeline(found.get(base_models.INDEX))
     architecture = base_models.recognise(pipeline, tensors)

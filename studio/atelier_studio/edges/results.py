@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atelier_contract.identity import read_step
-from atelier_contract.layout import NamespaceLayout, RunLayout
+from atelier_contract.layout import WEIGHTS_SUFFIX, NamespaceLayout, RunLayout
 from atelier_contract.manifests import CheckpointManifest, ModelFile, RunManifest
 from atelier_contract.training_job_status import ModelStatus, TrainingJobStatus
 from atelier_materials.errors import ObjectMissing
@@ -23,7 +23,6 @@ from atelier_studio.actions import tables
 from atelier_studio.errors import BadRequest, StudioError
 
 UNFINISHED_SUFFIX = ".unfinished"
-WEIGHTS_SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,12 @@ from collections.abc import Iterable
 
 from atelier_contract.identity import name_checkpoint
 from atelier_contract.inputs import CollectInput, SelectedCheckpoint
-from atelier_contract.layout import RunLayout
+from atelier_contract.layout import WEIGHTS_SUFFIX, RunLayout
 from atelier_contract.manifests import CollectedObject, CollectPlan, FinalManifest, PublishedModel, RunManifest
 from atelier_contract.reasons import Reason
 from atelier_contract.roles import Role
 from atelier_contract.termination import CollectResult, TerminationReport
 from atelier_materials.errors import InvalidInput, ObjectMissing
-from atelier_materials.invokeai.published import WEIGHTS_SUFFIX
 from atelier_materials.store.checkpoints import StoredCheckpoint, list_checkpoints
 from atelier_materials.store.documents import find_document, read_document, write_document
 from atelier_materials.store.patience import Patience

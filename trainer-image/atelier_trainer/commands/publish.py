@@ -17,13 +17,13 @@ from atelier_contract.architectures import Architecture
 from atelier_contract.base import canonical_json
 from atelier_contract.dataset import ModelType
 from atelier_contract.inputs import PublishInput, SelectedCheckpoint
-from atelier_contract.layout import RunLayout
+from atelier_contract.layout import WEIGHTS_SUFFIX, RunLayout
 from atelier_contract.manifests import CheckpointManifest, ModelFile, RunManifest
 from atelier_contract.reasons import Reason
 from atelier_contract.roles import Role
 from atelier_contract.termination import PublishedRow, PublishResult, TerminationReport
 from atelier_materials.errors import InvalidInput, ObjectMissing
-from atelier_materials.invokeai.published import PREVIEW_SUFFIX, SIDECAR_SUFFIX, WEIGHTS_SUFFIX
+from atelier_materials.invokeai.published import PREVIEW_SUFFIX, SIDECAR_SUFFIX
 from atelier_materials.store.checkpoints import StoredCheckpoint, list_checkpoints
 from atelier_materials.store.documents import read_document
 from atelier_materials.store.patience import Patience
