@@ -1,7 +1,7 @@
 """A real Kubernetes control plane on loopback: etcd, API server, controller manager and scheduler.
 
 In comes the built binary and an empty directory; out go a ready API server, kubeconfigs for its people, and a
-certificate for nodes. Everything it writes lies in that directory, every port is chosen by the kernel, and the four
+certificate for nodes. Everything it writes lies in that directory, every port is a free one, and the four
 processes end with their owner. It knows nothing of Atelier, and nothing of what runs on the nodes.
 """
 

@@ -7,29 +7,35 @@ process id. It knows nothing of what the processes do.
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from atelier_playground.errors import StartFailed
 
 _LAUNCHER = Path(__file__).with_name("die_with_parent.py")
 _POLL_SECONDS = 0.05
+_PORTS = range(20_000, 30_000)
+"""Below both the ports of outgoing connections (from 32,768, ip_local_port_range in ip(7)) and those of NodePorts."""
 
 
 def choose_port() -> int:
-    """Ask the kernel for a free port on loopback.
+    """Choose a free port on loopback, to start a server on at once.
 
-    Another process may take it before it is used; every caller starts its server at once and reports a failure.
+    It lies where no connection of another process can take it meanwhile: servers, whose ports are chosen as here, are
+    few, but outgoing connections are many, and the kernel gives them the very ports that it gives to who asks for any.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    while True:
+        port = secrets.choice(_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Child:

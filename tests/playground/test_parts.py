@@ -22,7 +22,7 @@ from atelier_playground.node.payload import File, write_payload
 from atelier_playground.node.quantities import read_quantity
 from atelier_playground.node.sandbox import Mount, Sandbox, build_options
 from atelier_playground.node.status import PodRecord, build_status
-from atelier_playground.processes import Child
+from atelier_playground.processes import Child, choose_port
 
 
 class TestControlPlane:
@@ -221,6 +221,12 @@ class TestProcesses:
         child = Child("crier", ["/bin/sh", "-c", "echo alas; exit 3"], tmp_path / "log")
         with pytest.raises(Exception, match=r"(?s)crier ended with 3.*alas"):
             child.wait_until(lambda: False, timeout_seconds=30)
+
+
+def test_a_port_is_not_one_of_outgoing_connections():
+    """A chosen port lies outside of the range from which the kernel takes those of outgoing connections."""
+    first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    assert not any(first <= choose_port() <= last for _ in range(100))
 
 
 def test_demo_document_is_short_enough():

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atelier_playground.api import wait_for
+from atelier_playground.processes import choose_port
 
 LOCK = Path(__file__).resolve().parents[1] / "invokeai" / "requirements.lock"
 START_SECONDS = 300
@@ -63,9 +63,7 @@ class RealInvokeAi:
         """Start it and wait until it answers."""
         self.root.mkdir(parents=True, exist_ok=True)
         environment = install_environment()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = choose_port()
         self.url = f"http://127.0.0.1:{port}"
         told = {
             "INVOKEAI_ROOT": str(self.root),

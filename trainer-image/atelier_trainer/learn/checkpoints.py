@@ -16,6 +16,7 @@ from atelier_contract.settings import Settings
 from atelier_trainer.learn.evaluation import Measured, measure_loss
 from atelier_trainer.learn.families.base import Family, Pause
 from atelier_trainer.learn.files import describe_file
+from atelier_trainer.learn.heap import giving_back
 from atelier_trainer.learn.metadata import DatasetFacts, build_metadata
 from atelier_trainer.learn.methods.base import Method
 from atelier_trainer.learn.prompts import PromptEncoder
@@ -53,8 +54,9 @@ class CheckpointWriter:
         (folder / SAMPLES).mkdir(parents=True)
         self.method.set_training(on=False)
         files = [] if step == 0 else self._write_models(folder, step)
-        loss = measure_loss(self.family, self.encoder.encode, self.measured, pause)
-        empty = measure_loss(self.family, self.encoder.encode, self.measured, pause, text="") if step == 0 else None
+        with giving_back():  # eight timesteps at once are larger than a step that fits, and no step would use the rest
+            loss = measure_loss(self.family, self.encoder.encode, self.measured, pause)
+            empty = measure_loss(self.family, self.encoder.encode, self.measured, pause, text="") if step == 0 else None
         samples, likeness = self._write_samples(folder, pause)
         self.method.set_training(on=True)
         return CheckpointManifest(
