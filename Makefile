@@ -34,6 +34,8 @@ playground-down: $(READY)  ## End it.
 	@$(RUN) -m atelier_playground down
 
 test: $(READY)  ## Run every test, the demo's journey among them.
+	@# On a new machine this takes minutes, which the first test that needs it does not have.
+	@$(RUN) -c "from atelier_playground.binaries import build_control_plane; build_control_plane()"
 	@$(RUN) -m pytest tests
 
 test-invokeai: $(READY)  ## Publish into a real InvokeAI server (installed once into the user's cache: 7 GB).

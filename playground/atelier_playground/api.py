@@ -179,7 +179,8 @@ def wait_for(
     """Wait until a fact is true, and return it.
 
     Args:
-        fact: asked again and again; anything true ends the wait. A 404 counts as not yet.
+        fact: asked again and again; anything true ends the wait. What is not there, and a server that is too busy to
+            answer, count as not yet.
         what: names the fact in the message.
         timeout_seconds: how long to wait.
         describe: asked for the message when the time is over.
@@ -189,17 +190,21 @@ def wait_for(
     """
     deadline = time.monotonic() + timeout_seconds
     while True:
+        refusal: Exception | None = None
+        found = None
         try:
             found = fact()
         except ApiError as error:
-            if error.status != 404:
+            if error.status not in {404, 429} and error.status < 500:
                 raise
-            found = None
+            refusal = error
+        except (ConnectionError, TimeoutError, http.client.HTTPException) as error:
+            refusal = error
         if found:
             return found
         if time.monotonic() > deadline:
             seen = "" if describe is None else f"; last seen: {describe()}"
-            raise WaitedTooLong(f"{what}: not so after {timeout_seconds:.0f} s{seen}")
+            raise WaitedTooLong(f"{what}: not so after {timeout_seconds:.0f} s{seen}") from refusal
         time.sleep(_POLL_SECONDS)
 
 

@@ -134,7 +134,7 @@ class Cluster:
         for name in self.plan.nodes:
             self._say(f"node {name}: starting")
             self.join(name)
-        wait_for(self._are_nodes_ready, "every node is Ready", timeout_seconds=60)
+        wait_for(self._are_nodes_ready, "every node is Ready", timeout_seconds=180)
         # The default service account of a namespace is made a moment after it; pods made sooner are refused.
         wait_for(lambda: self.api.get("v1", "ServiceAccount", "default", "default"), "the default account exists")
 

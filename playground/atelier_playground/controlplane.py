@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from atelier_playground.errors import StartFailed
-from atelier_playground.processes import Child, choose_port
+from atelier_playground.processes import Child, choose_port, is_listening
 
 _READY_SECONDS = 120
 _ISSUER = "https://kubernetes.default.svc.cluster.local"
@@ -166,7 +166,8 @@ class ControlPlane:
         return child
 
     def _start_etcd(self) -> None:
-        self._etcd_url = f"http://127.0.0.1:{choose_port()}"
+        port = choose_port()
+        self._etcd_url = f"http://127.0.0.1:{port}"
         peer_url = f"http://127.0.0.1:{choose_port()}"
         flags: dict[str, object] = {
             "data-dir": self.directory / "etcd",
@@ -179,7 +180,7 @@ class ControlPlane:
             "unsafe-no-fsync": "true",
             "log-level": "warn",
         }
-        self._launch("etcd", flags)
+        self._launch("etcd", flags).wait_until(lambda: is_listening(port), _READY_SECONDS)
 
     def _start_apiserver(self) -> Child:
         flags: dict[str, object] = {

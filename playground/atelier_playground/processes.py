@@ -22,7 +22,13 @@ from atelier_playground.errors import StartFailed
 _LAUNCHER = Path(__file__).with_name("die_with_parent.py")
 _POLL_SECONDS = 0.05
 _PORTS = range(20_000, 30_000)
-"""Below both the ports of outgoing connections (from 32,768, ip_local_port_range in ip(7)) and those of NodePorts."""
+"""Below the ports of NodePorts, and mostly below those of outgoing connections."""
+_LOWEST_PORT = 10_000
+_FEWEST_PORTS = 1_000
+_OUTGOING = Path("/proc/sys/net/ipv4/ip_local_port_range")
+"""First and last port of outgoing connections: ip(7). Mostly 32,768 to 60,999."""
+_given: set[int] = set()
+"""Ports that this process has chosen already: whoever asked has perhaps not bound them yet."""
 
 
 def choose_port() -> int:
@@ -32,10 +38,29 @@ def choose_port() -> int:
     few, but outgoing connections are many, and the kernel gives them the very ports that it gives to who asks for any.
     """
     while True:
-        port = secrets.choice(_PORTS)
+        port = secrets.choice(list_ports())
+        if port in _given:
+            continue
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
+            _given.add(port)
             return port
+
+
+def list_ports() -> range:
+    """Return the ports to choose from: none of outgoing connections, where the machine leaves room below those."""
+    first = int(_OUTGOING.read_text().split()[0])
+    if first >= _PORTS.stop:
+        return _PORTS
+    room = range(_LOWEST_PORT, first)
+    return room if len(room) >= _FEWEST_PORTS else _PORTS
+
+
+def is_listening(port: int) -> bool:
+    """Return whether anything listens on a port of loopback."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 class Child:
@@ -89,9 +114,12 @@ class Child:
             StartFailed: the process ended first, or the time ran out; the message ends with its last words.
         """
         deadline = time.monotonic() + timeout_seconds
-        while not is_ready():
+        while True:
+            # Asked first: on the port of a server that could not bind it another one may answer.
             if not self.is_running():
                 raise StartFailed(f"{self.name} ended with {self._process.returncode}; {self._last_words()}")
+            if is_ready():
+                return
             if time.monotonic() > deadline:
                 raise StartFailed(f"{self.name} was not ready after {timeout_seconds:.0f} s; {self._last_words()}")
             time.sleep(_POLL_SECONDS)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import http.client
 import http.server
-import socket
 import threading
 import urllib.parse
 from dataclasses import dataclass, field
@@ -17,14 +16,14 @@ from types import TracebackType
 from typing import Self
 
 from atelier_playground.binaries import find_rclone
-from atelier_playground.processes import Child, choose_port
+from atelier_playground.processes import Child, choose_port, is_listening
 
 # Known to everybody who can read this; the server listens on loopback alone.
 ACCESS_KEY = "playground"
 SECRET_KEY = "playground-secret"
 REGION = "us-east-1"
 
-_READY_SECONDS = 30
+_READY_SECONDS = 120
 _HOP_HEADERS = frozenset({"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade"})
 
 
@@ -61,7 +60,7 @@ class S3Server:
             *("--config", "/dev/null", "--vfs-cache-mode", "off"),
         ]
         self._child = Child("rclone", command, self.log)
-        self._child.wait_until(lambda: _is_listening(self._port), _READY_SECONDS)
+        self._child.wait_until(lambda: is_listening(self._port), _READY_SECONDS)
 
     def stop(self) -> None:
         """End the server; its directory stays."""
@@ -76,12 +75,6 @@ class S3Server:
     def make_bucket(self, name: str) -> None:
         """Make a bucket; before the start, because the running server does not look at the disk again."""
         (self.directory / name).mkdir(parents=True, exist_ok=True)
-
-
-def _is_listening(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 class FlakyProxy:

@@ -5,7 +5,8 @@ StudioError (1)
 └── ClusterRefused (3)      the API server said no, or cannot be reached
     ├── Forbidden (3)       the person has no right to it
     ├── NotFound (2)        there is no such object; names like it are in the message
-    └── AlreadyExists (2)   the name is taken
+    ├── AlreadyExists (2)   the name is taken
+    └── ChangedMeanwhile (3)  somebody else has changed the object since it was read
 
 A message says what is wrong, where, and what to do; `page` says where to read on. It never holds a caption, a prompt or
 a value of a Secret. The errors of what trainer and studio share (`atelier_materials.errors`) get their code here too.
@@ -85,6 +86,10 @@ class AlreadyExists(ClusterRefused):
 
     exit_code = Exit.BAD_REQUEST
     page = "docs/commands.md#the-name-is-taken"
+
+
+class ChangedMeanwhile(ClusterRefused):
+    """The object is another than the one that was read, and nothing was written."""
 
 
 def find_page(word: str) -> str:

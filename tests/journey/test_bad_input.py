@@ -180,6 +180,7 @@ def test_a_bad_base_model_fails_in_preflight(room: Room, change, words: str):
     """A base model that cannot be used fails the job in preflight: exit 12, a sentence, no retry, no GPU pod."""
     put_base(room, change)
     room.apply_dataset()
+    wait_dataset(room, "teapots")
     source = {"storage": {"path": "base-models/bad"}}
     room.apply_job(baseModel={"architecture": "StableDiffusion1", "source": source})
     status = wait_stalled(room)
@@ -190,9 +191,10 @@ def test_a_bad_base_model_fails_in_preflight(room: Room, change, words: str):
     assert [pod["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"] for pod in pods] == [12]
 
 
-def test_an_architecture_of_a_later_release_is_refused_without_a_gpu(room: Room):
-    """Stable Diffusion XL is refused in preflight by a sentence that names what can be trained."""
+def test_a_base_model_of_another_architecture_is_refused_without_a_gpu(room: Room):
+    """A base model that is not of the architecture named is refused in preflight, by what it is."""
     room.apply_dataset()
+    wait_dataset(room, "teapots")
     source = {"storage": {"path": "base-models/tiny"}}
     room.apply_job(baseModel={"architecture": "StableDiffusionXL", "source": source})
     message = read_condition(wait_stalled(room), Condition.FAILED)[2]

@@ -13,8 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from atelier_playground import processes
+from atelier_playground.api import wait_for
 from atelier_playground.binaries import CONTROL_PLANE_SOURCE, KUBERNETES_VERSION, digest_control_plane
 from atelier_playground.documents import read_documents
+from atelier_playground.errors import ApiError
 from atelier_playground.images import Image, build_python_image, find_image, read_registry, write_registry
 from atelier_playground.node.container import ContainerState, build_termination
 from atelier_playground.node.environment import build_command, expand
@@ -22,7 +25,7 @@ from atelier_playground.node.payload import File, write_payload
 from atelier_playground.node.quantities import read_quantity
 from atelier_playground.node.sandbox import Mount, Sandbox, build_options
 from atelier_playground.node.status import PodRecord, build_status
-from atelier_playground.processes import Child, choose_port
+from atelier_playground.processes import Child, choose_port, list_ports
 
 
 class TestControlPlane:
@@ -226,7 +229,53 @@ class TestProcesses:
 def test_a_port_is_not_one_of_outgoing_connections():
     """A chosen port lies outside of the range from which the kernel takes those of outgoing connections."""
     first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    if first < 12_000:
+        pytest.skip("this machine gives outgoing connections nearly every port")
     assert not any(first <= choose_port() <= last for _ in range(100))
+
+
+def test_no_port_is_given_twice():
+    """What was chosen for one server, which has not bound it yet, is not chosen for another."""
+    assert len({choose_port() for _ in range(300)}) == 300
+
+
+@pytest.mark.parametrize(
+    ("first", "ports"),
+    [(32_768, range(20_000, 30_000)), (15_000, range(10_000, 15_000)), (1_024, range(20_000, 30_000))],
+)
+def test_ports_lie_below_those_of_connections_where_there_is_room(
+    first: int, ports: range, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Ports are chosen below those of outgoing connections, and as usual where those begin with the first."""
+    monkeypatch.setattr(processes, "_OUTGOING", tmp_path / "range")
+    (tmp_path / "range").write_text(f"{first}\t60999\n")
+    assert list_ports() == ports
+
+
+@pytest.mark.parametrize(
+    "refusal", [ApiError(404, "", ""), ApiError(429, "", ""), ApiError(503, "", ""), TimeoutError()]
+)
+def test_a_server_that_does_not_answer_yet_is_asked_again(refusal: Exception):
+    """What is not there yet, and a server too busy to answer, end no wait."""
+    answers = iter([refusal, "there"])
+
+    def ask() -> str:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert wait_for(ask, "it is there") == "there"
+
+
+def test_a_refusal_ends_a_wait():
+    """What the server will never allow is not waited for."""
+
+    def ask() -> None:
+        raise ApiError(403, "Forbidden", "you may not")
+
+    with pytest.raises(ApiError, match="you may not"):
+        wait_for(ask, "it is there")
 
 
 def test_demo_document_is_short_enough():

@@ -13,7 +13,7 @@ from atelier_studio.actions.tables import read_spec
 from atelier_studio.actions.wishes import Wishes, build_job
 from atelier_studio.edges.api_server import ApiServer
 from atelier_studio.edges.cluster import DATASET, TEMPLATE, TRAINING_JOB, Cluster, Kind
-from atelier_studio.errors import AlreadyExists, ClusterRefused, Exit, NotFound
+from atelier_studio.errors import AlreadyExists, ChangedMeanwhile, ClusterRefused, Exit, NotFound
 from person import Person, welcome_person
 
 pytestmark = pytest.mark.cluster
@@ -118,6 +118,15 @@ def test_what_is_fixed_is_told_as_fixed(mine: Cluster):
     mine.create(TRAINING_JOB, a_job())
     with pytest.raises(ClusterRefused, match="startFrom"):
         mine.patch(TRAINING_JOB, "teapot", {"spec": {"modelName": "another"}})
+
+
+def test_a_change_onto_an_older_look_is_not_written(mine: Cluster):
+    """What was decided on an object that somebody has changed since is not written."""
+    seen = mine.create(TRAINING_JOB, a_job())
+    mine.patch(TRAINING_JOB, "teapot", {"spec": {"suspend": True}}, seen=seen)
+    with pytest.raises(ChangedMeanwhile):
+        mine.patch(TRAINING_JOB, "teapot", {"spec": {"suspend": False}}, seen=seen)
+    assert mine.get(TRAINING_JOB, "teapot")["spec"]["suspend"] is True
 
 
 def test_a_watch_sees_each_change(mine: Cluster):

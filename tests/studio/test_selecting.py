@@ -1,4 +1,4 @@
-"""Finalizing as a person types it, where somebody else decides about the same job."""
+"""Selecting and finalizing as a person types it, where somebody else decides about the same job."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from atelier_contract.reasons import Condition, State
 from atelier_studio.cli import selecting
 from atelier_studio.cli.main import app
-from atelier_studio.errors import BadRequest
+from atelier_studio.errors import BadRequest, ChangedMeanwhile, ClusterRefused
 from published_run import build_body
 
 NAMES = ("step-000002", "step-000004")
@@ -31,7 +31,12 @@ def a_job(*selected: str) -> dict[str, Any]:
 
 @dataclass
 class BusyCluster:
-    """A cluster whose job is another one each time it is asked for, until the last."""
+    """A cluster whose job is another one at each look, until the last; only who saw the last one may change it.
+
+    Attributes:
+        looks: the job as it is at each look.
+        patches: what was written.
+    """
 
     looks: list[dict[str, Any]]
     patches: list[dict[str, Any]] = field(default_factory=list)
@@ -39,27 +44,54 @@ class BusyCluster:
     def get(self, *_: object) -> dict[str, Any]:
         return self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
 
-    def patch(self, _kind: object, _name: str, patch: dict[str, Any], *, dry_run: bool) -> dict[str, Any]:
+    def patch(
+        self, _kind: object, _name: str, patch: dict[str, Any], *, dry_run: bool, seen: dict[str, Any]
+    ) -> dict[str, Any]:
+        if seen is not self.looks[0]:
+            raise ChangedMeanwhile("the object has been modified")
         self.patches.append(patch)
-        return self.looks[0]
+        return seen
 
 
-def finalize(monkeypatch: pytest.MonkeyPatch, cluster: BusyCluster) -> Any:
+def run(monkeypatch: pytest.MonkeyPatch, cluster: BusyCluster, *words: str) -> Any:
     monkeypatch.setattr(selecting, "Cluster", lambda *_: cluster)
-    return CliRunner().invoke(app, ["finalize", "teapot", "--yes"])
+    return CliRunner().invoke(app, [*words])
 
 
 def test_what_was_shown_is_finalized(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nobody else decides, the selection is written with the wish to finalize it."""
     cluster = BusyCluster([a_job(NAMES[0])])
-    assert finalize(monkeypatch, cluster).exit_code == 0
+    assert run(monkeypatch, cluster, "finalize", "teapot", "--yes").exit_code == 0
+    assert cluster.patches == [{"spec": {"selection": {"checkpoints": [NAMES[0]], "finalize": True}}}]
+
+
+def test_a_job_that_only_reported_meanwhile_is_finalized(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that has changed since, but not in its selection, is finalized all the same."""
+    cluster = BusyCluster([a_job(NAMES[0]), a_job(NAMES[0])])
+    assert run(monkeypatch, cluster, "finalize", "teapot", "--yes").exit_code == 0
     assert cluster.patches == [{"spec": {"selection": {"checkpoints": [NAMES[0]], "finalize": True}}}]
 
 
 def test_what_another_selects_meanwhile_is_not_taken_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint that somebody selects while the question stands is not deleted for it: nothing is written."""
     cluster = BusyCluster([a_job(NAMES[0]), a_job(*NAMES)])
-    refused = finalize(monkeypatch, cluster).exception
+    refused = run(monkeypatch, cluster, "finalize", "teapot", "--yes").exception
     assert isinstance(refused, BadRequest)
     assert "somebody has changed the selection of teapot meanwhile" in str(refused)
+    assert cluster.patches == []
+
+
+def test_two_who_select_at_once_both_have_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What somebody else selects between a look and the change stays selected beside one's own."""
+    cluster = BusyCluster([a_job(), a_job(NAMES[0])])
+    assert run(monkeypatch, cluster, "select", "teapot", NAMES[1]).exit_code == 0
+    assert cluster.patches == [{"spec": {"selection": {"checkpoints": [*NAMES]}}}]
+
+
+def test_a_job_that_never_rests_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a job has changed before each of five tries, nothing is written, and a sentence says so."""
+    cluster = BusyCluster([a_job() for _ in range(selecting.MOST_TRIES + 1)])
+    refused = run(monkeypatch, cluster, "select", "teapot", NAMES[1]).exception
+    assert isinstance(refused, ClusterRefused)
+    assert "teapot has changed 5 times" in str(refused)
     assert cluster.patches == []

@@ -11,6 +11,7 @@ import hashlib
 import http.client
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from atelier_contract.training_job_status import CheckpointStatus, TrainingJobSt
 from atelier_playground.api import Object, wait_for
 from atelier_playground.cluster import CHECKOUT, SYSTEM_NAMESPACE, Cluster, Plan
 from atelier_playground.controlplane import Patience
+from atelier_playground.errors import ApiError
 
 BASE_MODEL = CHECKOUT / "playground" / "base-model" / "weights"
 TEAPOTS = CHECKOUT / "playground" / "datasets" / "teapots"
@@ -54,7 +56,8 @@ def keep_operator_log(cluster: Cluster) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for pod in cluster.api.list("v1", "Pod", SYSTEM_NAMESPACE):
         name = pod["metadata"]["name"]
-        (folder / f"{name}.log").write_text(cluster.api.read_logs(SYSTEM_NAMESPACE, name))
+        with suppress(ApiError):  # a pod that is just going or coming has none
+            (folder / f"{name}.log").write_text(cluster.api.read_logs(SYSTEM_NAMESPACE, name))
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -27,7 +28,10 @@ from atelier_playground.binaries import find_in_environment
 from atelier_playground.processes import Child, choose_port
 from atelier_playground.s3 import ACCESS_KEY, REGION, SECRET_KEY, S3Server
 
-READY_SECONDS = 60
+READY_SECONDS = 120
+MEMORY = Path("/dev/shm")
+MOST_BYTES = 4 << 30
+"""What the buckets of a whole run of the tests may grow to: none is emptied before its server ends."""
 SERVERS = ("rclone", "moto", "seaweedfs")
 SERVERS_THAT_CHECK_KEYS = ("rclone", "seaweedfs")
 """moto takes every signature."""
@@ -136,9 +140,11 @@ def run_child(name: str, command: list[str | Path], folder: Path, endpoint: str)
 
 
 def _answers(client) -> bool:
+    # A name of its own for each try: where the bucket was made and the object refused, it could not be made again.
+    bucket = f"readiness-{uuid.uuid4().hex[:12]}"
     try:
-        client.create_bucket(Bucket="readiness")
-        client.put_object(Bucket="readiness", Key="a", Body=b"1")
+        client.create_bucket(Bucket=bucket)
+        client.put_object(Bucket=bucket, Key="a", Body=b"1")
     except (BotoCoreError, ClientError):
         return False
     return True
@@ -147,9 +153,16 @@ def _answers(client) -> bool:
 @contextmanager
 def in_memory(run: Callable[[Path], AbstractContextManager[RunningServer]]) -> Iterator[RunningServer]:
     """Run a server over a folder in memory, where the machine has one."""
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="atelier-s3-", dir=memory) as folder, run(Path(folder)) as server:
+    with open_folder_in_memory() as folder, run(folder) as server:
         yield server
+
+
+@contextmanager
+def open_folder_in_memory() -> Iterator[Path]:
+    """Yield an empty folder: in memory where the machine has room for all buckets there, else on its disk."""
+    has_room = os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > MOST_BYTES
+    with tempfile.TemporaryDirectory(prefix="atelier-s3-", dir=MEMORY if has_room else None) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

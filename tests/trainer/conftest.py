@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
 import types
 import uuid
 from collections.abc import Iterator
@@ -21,15 +19,15 @@ from atelier_materials.store.s3_store import S3Store
 from atelier_materials.store.volume_store import VolumeStore
 from atelier_playground.s3 import S3Server
 from fake_learning import learn
+from s3_servers import open_folder_in_memory
 from trainer_pod import CLUSTER_UID, NAMESPACE, NAMESPACE_UID, Tenant, describe_secret, put_teapots
 
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
     """A real S3 server on loopback, in memory where the machine has a folder for that."""
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="atelier-s3-", dir=memory) as folder:
-        server = S3Server(Path(folder) / "buckets", Path(folder) / "rclone.log")
+    with open_folder_in_memory() as folder:
+        server = S3Server(folder / "buckets", folder / "rclone.log")
         server.start()
         yield server
         server.stop()

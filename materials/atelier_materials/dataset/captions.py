@@ -14,6 +14,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from atelier_contract.reasons import Finding
@@ -41,6 +42,21 @@ MAX_UNPACKED_BYTES = 256 << 20
 """Of a Parquet table, by its own account."""
 MAX_ROWS = 200_000
 """Pictures a dataset may have."""
+MOST_LINES_NAMED = 10
+"""Of a table that cannot be read; the others are counted."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a table says.
+
+    Attributes:
+        captions: by the pictures' paths.
+        fault: which of its lines cannot be read, for people; never what is written there. Empty: none.
+    """
+
+    captions: dict[str, list[str]]
+    fault: str
 
 
 class CaptionUnreadable(Exception):
@@ -95,8 +111,8 @@ def read_lines(shelf: Shelf, file: SourceFile) -> list[str]:
     return [line for line in lines if line]
 
 
-def read_table(shelf: Shelf, file: SourceFile) -> dict[str, list[str]]:
-    """Return the captions of a table by the pictures' paths.
+def read_table(shelf: Shelf, file: SourceFile) -> Table:
+    """Return what a table says. Lines of JSON that cannot be read are named, and the others count.
 
     Raises:
         CaptionUnreadable: it is too large, not of its format, without the expected columns, or its reader is missing.
@@ -105,21 +121,31 @@ def read_table(shelf: Shelf, file: SourceFile) -> dict[str, list[str]]:
         raise CaptionUnreadable(file.path)
     folder = PurePosixPath(file.path).parent
     captions: dict[str, list[str]] = {}
+    broken: list[int] = []
     rows = 0
     try:
-        for row in _read_rows(shelf.read(file.key), file.path):
+        for row in _read_rows(shelf.read(file.key), file.path, broken):
             rows += 1
             name = _find(row, PICTURE_COLUMNS)
             found = _list_captions(_find(row, CAPTION_COLUMNS))
             if isinstance(name, str) and found:
                 captions[str(folder / name.replace("\\", "/"))] = found
-            if rows > MAX_ROWS:
+            if rows + len(broken) > MAX_ROWS:
                 raise CaptionUnreadable(file.path)
     except (ValueError, csv.Error, AttributeError, RecursionError) as error:
         raise CaptionUnreadable(file.path) from error
-    if rows and not captions:
-        raise CaptionUnreadable(file.path)
-    return captions
+    fault = _describe_broken(broken)
+    if (rows or broken) and not captions:
+        raise CaptionUnreadable(file.path, detail=fault)
+    return Table(captions, fault)
+
+
+def _describe_broken(lines: list[int]) -> str:
+    """Return which lines are no JSON objects; empty where all are."""
+    if len(lines) <= 1:
+        return f"line {lines[0]} is no JSON object" if lines else ""
+    more = f" and {len(lines) - MOST_LINES_NAMED} more" if len(lines) > MOST_LINES_NAMED else ""
+    return f"lines {', '.join(map(str, lines[:MOST_LINES_NAMED]))}{more} are no JSON objects"
 
 
 def _find(row: dict[str, object], columns: tuple[str, ...]) -> object:
@@ -132,26 +158,28 @@ def _list_captions(told: object) -> list[str]:
     return [" ".join(text.split()) for text in texts if isinstance(text, str)]
 
 
-def _read_rows(data: bytes, path: str) -> Iterator[dict[str, object]]:
+def _read_rows(data: bytes, path: str, broken: list[int]) -> Iterator[dict[str, object]]:
+    """Yield the rows of a table; the numbers of its lines that are no JSON objects are put into the list."""
     if path.endswith(".parquet"):
         yield from _read_parquet(data, path)
     elif path.endswith(".jsonl"):
-        yield from _read_json_lines(data, path)
+        yield from _read_json_lines(_decode(data, path), broken)
     else:
         yield from csv.DictReader(io.StringIO(_decode(data, path), newline=""))
 
 
-def _read_json_lines(data: bytes, path: str) -> Iterator[dict[str, object]]:
-    for number, line in enumerate(io.StringIO(_decode(data, path)), start=1):
+def _read_json_lines(text: str, broken: list[int]) -> Iterator[dict[str, object]]:
+    for number, line in enumerate(io.StringIO(text), start=1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise CaptionUnreadable(path, detail=f"line {number} is no JSON object") from error
-        if not isinstance(row, dict):
-            raise CaptionUnreadable(path, detail=f"line {number} is no JSON object")
-        yield row
+        except (ValueError, RecursionError):
+            row = None
+        if isinstance(row, dict):
+            yield row
+        else:
+            broken.append(number)
 
 
 def _read_parquet(data: bytes, path: str) -> Iterator[dict[str, object]]:

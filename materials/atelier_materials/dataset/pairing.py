@@ -23,11 +23,15 @@ def stem_of_file(file: SourceFile) -> str:
 def read_tables(dataset: Dataset, found: SortedFiles, findings: Findings) -> dict[str, list[str]]:
     """Return what the tables say by the pictures' paths."""
     captions: dict[str, list[str]] = {}
-    for table in found.tables:
+    for file in found.tables:
         try:
-            captions |= read_table(dataset.shelf, table)
+            table = read_table(dataset.shelf, file)
         except CaptionUnreadable as refusal:
-            findings.add(refusal.finding, table.path, refusal.detail)
+            findings.add(refusal.finding, file.path, refusal.detail)
+            continue
+        captions |= table.captions
+        if table.fault:
+            findings.add(Finding.CAPTION_UNREADABLE, file.path, table.fault)
     for path in sorted(captions.keys() - {picture.path for picture in found.pictures}):
         findings.add(Finding.CAPTION_WITHOUT_PICTURE, path)
     return captions

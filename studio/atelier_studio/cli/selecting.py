@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
 import typer
 
@@ -24,11 +24,14 @@ from atelier_studio.cli.options import (
 from atelier_studio.cli.output import Output, say_aside
 from atelier_studio.cli.sending import send_patch
 from atelier_studio.edges.cluster import TRAINING_JOB, Cluster, Object
-from atelier_studio.errors import BadRequest
+from atelier_studio.errors import BadRequest, ChangedMeanwhile, ClusterRefused
 
 BestOption = Annotated[bool, typer.Option("--best", help="The checkpoint with the lowest held-out loss.")]
 LastOption = Annotated[bool, typer.Option("--last", help="The checkpoint of the highest step.")]
 OnlyOption = Annotated[bool, typer.Option("--only", help="Keep these alone: take back whatever was selected before.")]
+
+MOST_TRIES = 5
+"""Of writing a selection onto a job that changes meanwhile. A run reports about once in ten seconds."""
 
 
 def select(
@@ -45,11 +48,14 @@ def select(
 ) -> None:
     """Keep checkpoints. Nothing is deleted before `finalize`."""
     cluster = Cluster(namespace, context)
-    body = cluster.get(TRAINING_JOB, job)
-    wanted = _gather(body, checkpoints, best=best, last=last)
-    before = tables.read_spec(body).selection
-    kept = set(before.checkpoints if before else ()) - set(wanted)
-    _change(cluster, body, add=wanted, remove=sorted(kept) if only else (), output=output, dry_run=dry_run)
+
+    def decide(body: Object) -> Object:
+        wanted = _gather(body, checkpoints, best=best, last=last)
+        before = tables.read_spec(body).selection
+        others = set(before.checkpoints if before else ()) - set(wanted)
+        return _build_patch(body, add=wanted, remove=others if only else ())
+
+    _send(cluster, cluster.get(TRAINING_JOB, job), decide, _describe_selected, output=output, dry_run=dry_run)
 
 
 def deselect(
@@ -65,14 +71,11 @@ def deselect(
 ) -> None:
     """Do not keep checkpoints after all."""
     cluster = Cluster(namespace, context)
-    body = cluster.get(TRAINING_JOB, job)
-    _change(
-        cluster,
-        body,
-        remove=_gather(body, checkpoints, best=best, last=last),
-        output=output,
-        dry_run=dry_run,
-    )
+
+    def decide(body: Object) -> Object:
+        return _build_patch(body, remove=_gather(body, checkpoints, best=best, last=last))
+
+    _send(cluster, cluster.get(TRAINING_JOB, job), decide, _describe_selected, output=output, dry_run=dry_run)
 
 
 def finalize(
@@ -90,15 +93,20 @@ def finalize(
     spec, status = tables.read_spec(body), tables.read_status(body)
     state = tables.read_state(status)[0]
     refuse_early(job, state)
-    patch = selection.build_selection(spec.selection, status, finalize=True)
-    kept = patch["spec"]["selection"]["checkpoints"]
+    kept = _list_kept(_build_patch(body, finalize=True))
     for line in selection.describe_finalize(job, spec, status, kept):
         say_aside(line)
     if dry_run is None:
         ask_to_go_on("Finalize?", yes=yes)
-        _refuse_other_selection(job, spec.selection, tables.read_spec(cluster.get(TRAINING_JOB, job)).selection)
-    sentence = f"{job} publishes {', '.join(kept)}; `kubectl atelier watch {job}` shows how it goes"
-    send_patch(cluster, job, patch, sentence, output=output, dry_run=dry_run)
+
+    def decide(now: Object) -> Object:
+        _refuse_other_selection(job, spec.selection, tables.read_spec(now).selection)
+        return _build_patch(now, finalize=True)
+
+    def describe(patch: Object) -> str:
+        return f"{job} publishes {', '.join(_list_kept(patch))}; `kubectl atelier watch {job}` shows how it goes"
+
+    _send(cluster, body, decide, describe, output=output, dry_run=dry_run)
 
 
 def refuse_early(job: str, state: str) -> None:
@@ -144,18 +152,43 @@ def _gather(body: Object, words: Sequence[str] | None, *, best: bool, last: bool
     return list(dict.fromkeys(names))
 
 
-def _change(
+def _build_patch(body: Object, **change: Any) -> Object:
+    """Return the merge patch for a TrainingJob as it is. Keywords: of `selection.build_selection`."""
+    return selection.build_selection(tables.read_spec(body).selection, tables.read_status(body), **change)
+
+
+def _list_kept(patch: Object) -> list[str]:
+    kept: list[str] = patch["spec"]["selection"]["checkpoints"]
+    return kept
+
+
+def _describe_selected(patch: Object) -> str:
+    return "selected: " + (", ".join(_list_kept(patch)) or "nothing")
+
+
+def _send(
     cluster: Cluster,
     body: Object,
+    decide: Callable[[Object], Object],
+    describe: Callable[[Object], str],
     *,
-    add: Sequence[str] = (),
-    remove: Sequence[str] = (),
     output: Output | None,
     dry_run: DryRun | None,
 ) -> None:
+    """Write what is decided on a TrainingJob, and decide anew where it has changed since it was read.
+
+    The list of a selection is written whole: without that, one of two people who select at once would take out what the
+    other has just put in.
+    """
     job = body["metadata"]["name"]
-    patch = selection.build_selection(
-        tables.read_spec(body).selection, tables.read_status(body), add=add, remove=remove
+    for _ in range(MOST_TRIES):
+        patch = decide(body)
+        try:
+            send_patch(cluster, job, patch, describe(patch), output=output, dry_run=dry_run, seen=body)
+        except ChangedMeanwhile:
+            body = cluster.get(TRAINING_JOB, job)
+        else:
+            return
+    raise ClusterRefused(
+        f"{job} has changed {MOST_TRIES} times while its selection was to be written, and nothing was done: try again"
     )
-    sentence = "selected: " + (", ".join(patch["spec"]["selection"]["checkpoints"]) or "nothing")
-    send_patch(cluster, job, patch, sentence, output=output, dry_run=dry_run)

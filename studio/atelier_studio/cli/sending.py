@@ -11,7 +11,14 @@ from atelier_studio.edges.cluster import TRAINING_JOB, Cluster, Object
 
 
 def send_patch(
-    cluster: Cluster, job: str, patch: Object, sentence: str, *, output: Output | None, dry_run: DryRun | None
+    cluster: Cluster,
+    job: str,
+    patch: Object,
+    sentence: str,
+    *,
+    output: Output | None,
+    dry_run: DryRun | None,
+    seen: Object | None = None,
 ) -> None:
     """Merge a patch into a TrainingJob and tell of it.
 
@@ -22,11 +29,15 @@ def send_patch(
         sentence: what it leads to.
         output: print the changed object instead of the sentence.
         dry_run: client: print the patch and send nothing; server: have it checked and change nothing.
+        seen: the TrainingJob as the patch was decided on, where a later one would need another decision.
+
+    Raises:
+        ChangedMeanwhile: it is no longer what was seen; nothing was written.
     """
     if dry_run is DryRun.CLIENT:
         say(f"# would be merged into TrainingJob {job}\n{write_yaml(patch)}".rstrip())
         return
-    changed = cluster.patch(TRAINING_JOB, job, patch, dry_run=dry_run is DryRun.SERVER)
+    changed = cluster.patch(TRAINING_JOB, job, patch, dry_run=dry_run is DryRun.SERVER, seen=seen)
     tell(changed, sentence, output=output, dry_run=dry_run)
 
 

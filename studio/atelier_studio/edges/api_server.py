@@ -12,12 +12,14 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from atelier_studio.actions.refusals import describe_refusal
-from atelier_studio.errors import AlreadyExists, ClusterRefused, Forbidden, NotFound
+from atelier_studio.actions.refusals import describe_refusal, read_answer
+from atelier_studio.errors import AlreadyExists, ChangedMeanwhile, ClusterRefused, Forbidden, NotFound
 
 CONNECT_SECONDS = 10
 READ_SECONDS = 60
-_REFUSALS = {403: Forbidden, 404: NotFound, 409: AlreadyExists}
+_REFUSALS = {403: Forbidden, 404: NotFound}
+_CONFLICTS = {"AlreadyExists": AlreadyExists, "Conflict": ChangedMeanwhile}
+"""What status 409 means, by the reason of the answer."""
 
 
 class ApiServer:
@@ -72,7 +74,8 @@ class ApiServer:
         Raises:
             Forbidden: the person has no right to it.
             NotFound: there is nothing at that path.
-            AlreadyExists: the object is there already, or changed meanwhile.
+            AlreadyExists: the object is there already.
+            ChangedMeanwhile: the object has changed since the version that the body names.
             ClusterRefused: any other refusal, or no answer.
         """
         answer: dict[str, Any] = json.loads(self._send(method, path, query, body=body, content=content).read() or b"{}")
@@ -130,5 +133,11 @@ class ApiServer:
             ) from error
         if 200 <= answer.status <= 299:
             return answer
-        refusal = _REFUSALS.get(answer.status, ClusterRefused)
-        raise refusal(describe_refusal(answer.status, answer.read()))
+        told = answer.read()
+        raise _choose_refusal(answer.status, told)(describe_refusal(answer.status, told))
+
+
+def _choose_refusal(status: int, told: bytes) -> type[ClusterRefused]:
+    if status == 409:
+        return _CONFLICTS.get(read_answer(told).get("reason", ""), ClusterRefused)
+    return _REFUSALS.get(status, ClusterRefused)

@@ -107,8 +107,25 @@ class Cluster:
                 f"it with `kubectl get {kind.plural} {name}`"
             ) from error
 
-    def patch(self, kind: Kind, name: str, patch: Object, *, dry_run: bool = False) -> Object:
-        """Merge a patch into an object and return it. Raises as `get`."""
+    def patch(
+        self, kind: Kind, name: str, patch: Object, *, dry_run: bool = False, seen: Object | None = None
+    ) -> Object:
+        """Merge a patch into an object and return it.
+
+        Args:
+            kind: of the object.
+            name: of the object.
+            patch: the merge patch.
+            dry_run: have it checked and change nothing.
+            seen: the object as the patch was decided on. None: whatever it has become meanwhile.
+
+        Raises:
+            ChangedMeanwhile: the object is no longer what was seen; nothing was written.
+            NotFound: there is none of that name.
+            ClusterRefused: the API server's own sentences.
+        """
+        if seen is not None:
+            patch = patch | {"metadata": {"resourceVersion": seen["metadata"]["resourceVersion"]}}
         return self._ask("PATCH", kind, name, body=patch, query=_build_query(dry_run=dry_run), content=MERGE_PATCH)
 
     def watch(self, kind: Kind, name: str) -> Iterator[Object]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +10,10 @@ import pytest
 from atelier_contract.dataset import DatasetLayout
 from atelier_contract.reasons import Finding
 from atelier_materials.dataset import layouts
-from atelier_materials.dataset.findings import Findings
-from atelier_materials.dataset.layouts import Listing, detect_layout, read_listing
-from atelier_materials.dataset.sources import DatasetFolder, Folder
+from atelier_materials.dataset.layouts import detect_layout
 from atelier_materials.errors import DatasetUnusable
-from atelier_materials.store.volume_store import VolumeStore
+from dataset_folders import Files, captions, read
 
-Files = dict[str, bytes | str]
 TABLE = '{"file_name": "a.png", "text": "one"}\n{"file_name": "b/c.png", "text": ["two", "three"]}\n'
 TOML = """
 [general]
@@ -35,29 +30,6 @@ caption_extension = ".txt"
   caption_prefix = "a drawing of"
   caption_suffix = "on paper"
 """
-
-
-def lay_out(folder: Path, files: Files) -> DatasetFolder:
-    """Write files into a folder; pictures need not be any here."""
-    for name, data in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data.encode() if isinstance(data, str) else data)
-    return DatasetFolder(Folder(VolumeStore(folder), ""), "Upload")
-
-
-def read(folder: Path, files: Files, layout: DatasetLayout | None = None) -> tuple[Listing, dict[str, list[str]]]:
-    """Return what is read, and paths with details by finding."""
-    findings = Findings()
-    listing = read_listing(lay_out(folder, files), layout, findings)
-    found: dict[str, list[str]] = {}
-    for file in findings.list_files():
-        found.setdefault(file.finding, []).append(f"{file.path} {file.detail}".strip())
-    return listing, found
-
-
-def captions(listing: Listing) -> dict[str, tuple[str, ...]]:
-    return {picture.file.path: picture.captions for picture in listing.pictures}
 
 
 EXAMPLES: dict[DatasetLayout, Files] = {
@@ -161,93 +133,6 @@ def test_named_layout_that_is_not_there(tmp_path: Path, layout: DatasetLayout, w
         read(tmp_path, EXAMPLES[DatasetLayout.PLAIN], layout)
     assert words in str(refused.value)
     assert "looks like Plain" in str(refused.value)
-
-
-def test_lines_of_a_sidecar_are_one_caption(tmp_path: Path) -> None:
-    """Several lines are joined as ever, and it is said how to write several captions."""
-    listing, found = read(tmp_path, {"a.png": "", "a.txt": "one,\n\n  two\n", "b.png": "", "b.txt": "\nthree\n\n"})
-    assert captions(listing) == {"a.png": ("one, two",), "b.png": ("three",)}
-    assert found == {Finding.CAPTION_LINES_JOINED: ["a.txt"]}
-
-
-@pytest.mark.parametrize(
-    ("name", "data"),
-    [
-        ("metadata.jsonl", '{"file_name": "./a.png", "text": "one"}'),
-        ("metadata.jsonl", '{"image": "a.png", "prompt": "one"}'),
-        ("data.jsonl", '{"image": "a.png", "text": "one"}'),
-        ("metadata.csv", "file_name,text\na.png,one\n"),
-        ("metadata.csv", 'text,file_name\r\n"one",a.png\r\n'),
-    ],
-)
-def test_tables(tmp_path: Path, name: str, data: str) -> None:
-    """Tables are read whatever of the known columns they have, in any order."""
-    listing, found = read(tmp_path, {"a.png": "", name: data})
-    assert (captions(listing), found) == ({"a.png": ("one",)}, {})
-
-
-def test_table_in_a_folder_speaks_of_that_folder(tmp_path: Path) -> None:
-    """Paths in a table are relative to it; those of Windows are understood."""
-    listing, _ = read(tmp_path, {"x/y/a.png": "", "x/metadata.jsonl": '{"file_name": "y\\\\a.png", "text": "one"}'})
-    assert captions(listing) == {"x/y/a.png": ("one",)}
-
-
-def write_parquet(columns: dict[str, list[Any]]) -> bytes:
-    pyarrow = pytest.importorskip("pyarrow")
-    from pyarrow import parquet
-
-    buffer = io.BytesIO()
-    parquet.write_table(pyarrow.table(columns), buffer)
-    return buffer.getvalue()
-
-
-def test_parquet_table(tmp_path: Path) -> None:
-    """A Parquet table says the same as its fellows, whatever else is in it."""
-    data = write_parquet({"file_name": ["a.png", "b.png"], "text": ["one", None], "pixels": [b"x", b"y"]})
-    listing, found = read(tmp_path, {"a.png": "", "b.png": "", "metadata.parquet": data})
-    assert (captions(listing), found) == ({"a.png": ("one",), "b.png": ()}, {})
-
-
-def test_parquet_without_its_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the extra is not installed, the table is named with what to install."""
-    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    _, found = read(tmp_path, {"a.png": "", "metadata.parquet": b"PAR1"})
-    assert found == {Finding.FORMAT_NOT_INSTALLED: ["metadata.parquet"]}
-
-
-@pytest.mark.parametrize(
-    ("name", "data"),
-    [
-        ("metadata.jsonl", '{"picture": "a.png"}'),
-        ("metadata.jsonl", b"\xff\xfe\x00"),
-        ("metadata.csv", "file_name;text\na.png;one\n"),
-        ("metadata.csv", "file_name,text\na.png," + "x" * 200_000),
-        ("metadata.parquet", b"PAR1 and nothing"),
-        ("a.txt", b"\xff\xfe\x00"),
-        ("a.txt", "x" * 70_000),
-    ],
-)
-def test_unreadable_captions_are_named(tmp_path: Path, name: str, data: bytes | str) -> None:
-    """Captions that are not of their format are named, and their pictures stay."""
-    if name.endswith(".parquet"):
-        pytest.importorskip("pyarrow")
-    listing, found = read(tmp_path, {"a.png": "", name: data})
-    assert (captions(listing), found) == ({"a.png": ()}, {Finding.CAPTION_UNREADABLE: [name]})
-
-
-@pytest.mark.parametrize("line", ["not json", "[" * 100_000, "[1, 2]"])
-def test_the_line_that_is_no_json_is_named(tmp_path: Path, line: str) -> None:
-    """A table of a thousand lines says which of them cannot be read, and not what is written there."""
-    _, found = read(tmp_path, {"a.png": "", "metadata.jsonl": f'{{"file_name": "a.png", "text": "one"}}\n\n{line}\n'})
-    assert found[Finding.CAPTION_UNREADABLE] == ["metadata.jsonl line 3 is no JSON object"]
-
-
-def test_table_of_too_many_rows_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A table that would fill the memory is not read to its end."""
-    monkeypatch.setattr("atelier_materials.dataset.captions.MAX_ROWS", 3)
-    rows = "\n".join(json.dumps({"file_name": f"{number}.png", "text": "x"}) for number in range(5))
-    _, found = read(tmp_path, {"a.png": "", "metadata.jsonl": rows})
-    assert found == {Finding.CAPTION_UNREADABLE: ["metadata.jsonl"]}
 
 
 def test_too_many_files_are_no_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

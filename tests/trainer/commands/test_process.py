@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -22,8 +22,8 @@ from atelier_trainer.edges.home import Home
 from learning import build_settings
 from trainer_pod import IDENTITY, UPLOAD, Tenant, put_teapots
 
-POD_ADDRESS = "127.0.7.1"
-"""A loopback address that nothing else uses: the port is the contract's."""
+POD_ADDRESS = f"127.{random.randint(1, 60)}.{random.randint(1, 254)}.1"
+"""A loopback address that nothing else uses: the port is the contract's, and the playground's pods begin at 127.64."""
 
 
 def wait_for_step(process: subprocess.Popen[bytes], step: int) -> ProgressReport:
@@ -33,8 +33,8 @@ def wait_for_step(process: subprocess.Popen[bytes], step: int) -> ProgressReport
         try:
             with urllib.request.urlopen(address, timeout=5) as answer:
                 report = ProgressReport.from_bytes(answer.read())
-        except (urllib.error.URLError, ConnectionError):
-            time.sleep(0.1)  # nothing listens yet
+        except OSError:
+            time.sleep(0.1)  # nothing listens yet, or is too busy to answer
             continue
         if report.step >= step:
             return report

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from atelier_contract.inputs import TrainingInput
 from atelier_contract.reasons import Reason
 from atelier_contract.termination import TrainResult
 from atelier_materials.store.checkpoints import list_checkpoints, list_states
+from atelier_playground.processes import choose_port
 from atelier_trainer.edges.home import Home
 from forked_pods import PATIENCE_SECONDS, Nursery, run_pod
 from learning import build_settings
@@ -90,7 +90,7 @@ class Team:
         told = {
             names.ENV_NODES: "2",
             names.ENV_LEADER_ADDRESS: "127.0.0.1",
-            names.ENV_LEADER_PORT: str(find_port()),
+            names.ENV_LEADER_PORT: str(choose_port()),
             "GLOO_SOCKET_IFNAME": "lo",
         }
         first = self.start(**told, **{names.ENV_NODE_INDEX: "0"})
@@ -117,13 +117,6 @@ def team(volume_tenant: Tenant, nursery: Nursery) -> Team:
     """A run that goes on until it is told to end."""
     asked = volume_tenant.training_input(put_teapots(volume_tenant), UPLOAD, settings=build_settings(**ENDLESS))
     return Team(volume_tenant, nursery, asked)
-
-
-def find_port() -> int:
-    """Return a port of loopback that is free now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def wait_until(is_so: Callable[[], bool], pods: tuple[RunningPod, ...]) -> None:
