@@ -52,9 +52,28 @@ def test_a_checkpoint_can_be_named_by_its_step(word: str) -> None:
     assert choose_side("teapot", word, build_status("16")) == Side("teapot", 1000)
 
 
+def delete(status: TrainingJobStatus, name: str) -> TrainingJobStatus:
+    """Return the status after a checkpoint was deleted."""
+    rows = [row.model_copy(update={"state": "Deleted"} if row.name == name else {}) for row in status.checkpoints or ()]
+    return status.model_copy(update={"checkpoints": rows})
+
+
+def test_the_last_is_meant_where_the_best_was_deleted() -> None:
+    """A job alone stands for a checkpoint whose pictures are still there."""
+    assert choose_side("teapot", "", delete(build_status("16"), "step-000500")) == Side("teapot", 1000)
+
+
+def test_what_was_deleted_is_not_compared() -> None:
+    """A deleted checkpoint is refused by name, before its pictures are looked for in vain."""
+    with pytest.raises(BadRequest, match="step-001000 is no checkpoint of teapot that is kept: there are step-000500"):
+        choose_side("teapot", "1000", delete(build_status("16"), "step-001000"))
+
+
 def test_an_unknown_checkpoint_is_said_with_those_there_are() -> None:
     """The sentence lists what can be named."""
-    with pytest.raises(BadRequest, match="step-000700 is no checkpoint of teapot: there are step-000500, step-001000"):
+    with pytest.raises(
+        BadRequest, match="step-000700 is no checkpoint of teapot that is kept: there are step-000500, "
+    ):
         choose_side("teapot", "700", build_status("16"))
 
 

@@ -30,11 +30,12 @@ def test_a_run_that_is_over_is_not_steered(state: str):
             steer("teapot", a_spec(), state)
 
 
-def test_a_failed_run_is_sent_to_its_explanation():
-    """Stopping or suspending what has failed points to why it failed."""
+@pytest.mark.parametrize("state", ["Failed", "Invalid"])
+def test_what_does_not_run_is_sent_to_its_explanation(state: str):
+    """Stopping or suspending what has failed, or never began, points to why."""
     for steer in (steering.stop_job, steering.suspend_job):
         with pytest.raises(BadRequest, match="explain-failure teapot"):
-            steer("teapot", a_spec(), "Failed")
+            steer("teapot", a_spec(), state)
 
 
 def test_a_suspended_run_stops_when_it_goes_on():

@@ -1,10 +1,12 @@
-"""Words for sizes and durations."""
+"""Words for sizes, durations and names."""
 
 from __future__ import annotations
 
 import pytest
 
-from atelier_studio.actions.tables import format_duration, format_size
+from atelier_studio.actions.describing import describe_purpose
+from atelier_studio.actions.tables import build_job_row, format_duration, format_size, read_spec
+from published_run import build_body
 
 
 @pytest.mark.parametrize(
@@ -20,3 +22,11 @@ def test_sizes_read_as_people_say_them(size_bytes: int, words: str) -> None:
 def test_durations_read_as_people_say_them(seconds: int | None, words: str) -> None:
     """An unknown duration is a dash."""
     assert format_duration(seconds) == words
+
+
+def test_a_models_name_cannot_steer_the_terminal():
+    """Escape sequences in a model's name are shown as their numbers, in tables and in sentences."""
+    body = build_body([])
+    body["spec"]["modelName"] = "pot\x1b[2J"
+    assert "pot\\x1b[2J" in build_job_row(body, wide=True)
+    assert '"pot\\x1b[2J"' in describe_purpose(read_spec(body))

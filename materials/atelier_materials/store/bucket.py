@@ -102,7 +102,8 @@ def _read_style(value: str, secret_name: str) -> AddressingStyle:
         if (value or "path") == style:
             return cast("AddressingStyle", style)
     raise StorageNotConfigured(
-        f"Secret {secret_name}: {names.KEY_ADDRESSING_STYLE} is {value!r}: write path or virtual, or leave it out"
+        f"Secret {secret_name}: {names.KEY_ADDRESSING_STYLE} is neither path nor virtual: write one of the two, "
+        "or leave it out"
     )
 
 

@@ -18,6 +18,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
+from atelier_contract import names
 from atelier_materials.errors import AtelierError, ObjectMissing, StorageNotConfigured
 from atelier_materials.store.bucket import BucketDescription
 from atelier_materials.store.patience import Patience, Unanswered
@@ -204,8 +205,7 @@ def open_client(description: BucketDescription) -> Any:
             )
     except (ValueError, BotoCoreError) as error:
         raise StorageNotConfigured(
-            f"Secret {description.secret_name}: endpoint {description.endpoint!r} is not an address such as "
-            "https://s3.example:9000"
+            f"Secret {description.secret_name}: {names.KEY_ENDPOINT} is not an address such as https://s3.example:9000"
         ) from error
 
 

@@ -48,16 +48,16 @@ def choose_side(job: str, checkpoint: str, status: TrainingJobStatus) -> Side:
     Raises:
         BadRequest: there is no such checkpoint, or none at all.
     """
-    rows = status.checkpoints or []
+    rows = selection.list_selectable(status)
     if not rows:
         raise BadRequest(f"{job} has no checkpoint yet: `kubectl atelier watch {job}` shows when one is there")
     if not checkpoint:
         return Side(job, next((row for row in rows if row.best), rows[-1]).step)
     (name,) = selection.read_names([checkpoint])
-    row = tables.find_checkpoint(status, name)
+    row = next((row for row in rows if row.name == name), None)
     if row is None:
         known = ", ".join(row.name for row in rows)
-        raise BadRequest(f"{name} is no checkpoint of {job}: there are {known}")
+        raise BadRequest(f"{name} is no checkpoint of {job} that is kept: there are {known}")
     return Side(job, row.step)
 
 

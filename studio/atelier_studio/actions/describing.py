@@ -11,6 +11,7 @@ from typing import Any
 from atelier_contract.reasons import Condition, State
 from atelier_contract.training_job import BaseModelSource, TrainingJobSpec
 from atelier_contract.training_job_status import TrainingJobStatus
+from atelier_materials.dataset.naming import escape_name
 from atelier_studio.actions import tables
 from atelier_studio.errors import find_page
 
@@ -80,7 +81,8 @@ def describe_job(body: Object, *, wide: bool = False) -> list[str]:
 def describe_purpose(spec: TrainingJobSpec) -> str:
     """Return what a job trains, in one phrase."""
     kind = "a concept model" if spec.concept_model is not None else "an embedding"
-    return f'{kind} "{spec.model_name}" for {spec.base_model.architecture} from the dataset {spec.dataset_ref.name}'
+    name = escape_name(spec.model_name)
+    return f'{kind} "{name}" for {spec.base_model.architecture} from the dataset {spec.dataset_ref.name}'
 
 
 def describe_base(source: BaseModelSource) -> str:

@@ -34,6 +34,11 @@ def stop_job(job: str, spec: TrainingJobSpec, state: str) -> Change:
         raise BadRequest(f"{job} has finished already ({state}): look at `kubectl atelier checkpoints {job}`")
     if state == State.FAILED:
         raise BadRequest(f"{job} has failed and does not run: `kubectl atelier explain-failure {job}` says why")
+    if state == State.INVALID:
+        raise BadRequest(
+            f"{job} asks for something that cannot be done, and does not run: `kubectl atelier explain-failure {job}` "
+            "says what"
+        )
     if spec.stop:
         return Change({"spec": {"stop": True}}, f"{job} was asked to stop already, and is ending")
     if spec.suspend:
@@ -57,6 +62,11 @@ def suspend_job(job: str, spec: TrainingJobSpec, state: str) -> Change:
         raise BadRequest(f"{job} has finished already ({state}): there is nothing to suspend")
     if state == State.FAILED:
         raise BadRequest(f"{job} has failed and holds no GPU: `kubectl atelier explain-failure {job}` says why")
+    if state == State.INVALID:
+        raise BadRequest(
+            f"{job} asks for something that cannot be done, and does not run: `kubectl atelier explain-failure {job}` "
+            "says what"
+        )
     if spec.suspend:
         return Change({"spec": {"suspend": True}}, f"{job} is suspended already")
     return Change(

@@ -13,6 +13,7 @@ from atelier_contract.dataset import DatasetStatus
 from atelier_contract.reasons import Condition, State
 from atelier_contract.training_job import TrainingJobSpec
 from atelier_contract.training_job_status import CheckpointStatus, ProgressStatus, TrainingJobStatus
+from atelier_materials.dataset.naming import escape_name
 from atelier_studio.errors import StudioError
 
 Object = dict[str, Any]
@@ -130,7 +131,7 @@ def build_job_row(body: Object, *, wide: bool = False) -> tuple[str, ...]:
     return (
         *row,
         spec.model_type,
-        spec.model_name,
+        escape_name(spec.model_name),
         spec.dataset_ref.name,
         str(spec.base_model.architecture),
         message,

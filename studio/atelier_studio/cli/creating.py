@@ -186,7 +186,7 @@ def create(
         sys.stdout.write(write_yaml(body))
         if not questions.confirm("Begin training?"):
             raise Declined("nothing was created")
-    _apply(cluster, body, output, dry_run, is_shown=bool(missing))
+    _apply(cluster, body, output, dry_run, is_shown=bool(missing) and dry_run is None)
 
 
 def clone(

@@ -60,13 +60,16 @@ def test_missing_bucket(s3_tenant: Tenant) -> None:
 
 
 def test_endpoint_is_no_address(s3_tenant: Tenant) -> None:
-    """An endpoint without a scheme is refused with an example."""
-    assert "is not an address such as https://" in refuse(s3_tenant, endpoint="s3.example")
+    """An endpoint without a scheme is refused with an example, and not repeated: it may be a key in the wrong place."""
+    message = refuse(s3_tenant, endpoint="wJalrXUtnFEMI")
+    assert message == "Secret atelier-storage: endpoint is not an address such as https://s3.example:9000"
 
 
 def test_addressing_style(s3_tenant: Tenant) -> None:
-    """An unknown addressing style is named."""
-    assert "addressingStyle is 'sideways'" in refuse(s3_tenant, addressingStyle="sideways")
+    """An unknown addressing style is refused with those there are, and not repeated, as above."""
+    message = refuse(s3_tenant, addressingStyle="sideways")
+    assert "addressingStyle is neither path nor virtual" in message
+    assert "sideways" not in message
 
 
 def test_missing_volume(volume_tenant: Tenant) -> None:
