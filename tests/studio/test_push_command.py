@@ -115,6 +115,38 @@ def test_second_push(desk: PushDesk, tmp_path: Path) -> None:
     assert desk.proxy.resent_bytes == 0
 
 
+def test_deleted_dataset_does_not_come_back(desk: PushDesk, tmp_path: Path) -> None:
+    """A push of a deleted Dataset's name begins anew: pictures that were pushed before are not trained on."""
+    desk.type("dataset", "push", str(write_files(tmp_path / "pictures", FILES)))
+    desk.api.datasets.clear()
+    other = write_files(tmp_path / "other", {"c.png": b"picture c"})
+    answer = desk.type("dataset", "push", str(other), "--name", "pictures")
+    assert answer.exit_code == 0, answer.everything
+    assert desk.listed() == {"c.png": b"picture c"}
+
+
+def test_dataset_that_was_not_created(desk: PushDesk, tmp_path: Path) -> None:
+    """A push killed before its Dataset was created is made up for by the same command, which sends nothing again."""
+    folder = write_files(tmp_path / "pictures", FILES)
+    desk.type("dataset", "push", str(folder))
+    desk.api.datasets.clear()
+    answer = desk.type("dataset", "push", str(folder))
+    assert answer.exit_code == 0, answer.everything
+    assert (list(desk.api.datasets), desk.listed(), desk.proxy.resent_bytes) == (["pictures"], FILES, 0)
+
+
+def test_unusable_dataset_fails_in_json_too(desk: PushDesk, tmp_path: Path) -> None:
+    """A script that reads the Dataset is told by the exit code, too, that nothing can be trained on it."""
+    folder = write_files(tmp_path / "pictures", FILES)
+    desk.type("dataset", "push", str(folder))
+    body, later = desk.api.datasets["pictures"], "2100-01-01T00:00:00+00:00"
+    body["metadata"]["annotations"] = {names.ANNOTATION_INSPECT_REQUESTED_AT: later}
+    ready = {"type": "Ready", "status": "False", "reason": "Unusable", "message": "x", "lastTransitionTime": later}
+    body["status"] = {"observedGeneration": 1, "lastHandledInspectAt": later, "conditions": [ready]}
+    answer = desk.type("dataset", "push", str(folder), "--wait", "-o", "json")
+    assert (answer.exit_code, json.loads(answer.out)["status"]) == (1, body["status"]), answer.everything
+
+
 def test_request_that_was_lost(desk: PushDesk, tmp_path: Path) -> None:
     """A push killed before it asked for a look is made up for by the same command; one that asked is left alone."""
     folder = write_files(tmp_path / "pictures", FILES)

@@ -70,7 +70,8 @@ def push(
 ) -> None:
     """Send a folder's pictures and captions to the store, and have them inspected.
 
-    Only what the store does not have is sent. Broken off at any moment, the same command goes on where it was.
+    Only what the store does not have is sent. Broken off at any moment, the same command goes on where it was. Where
+    there is no Dataset of the name (any more), one begins: what was pushed to an earlier one is no part of it.
     """
     from atelier_studio.actions import pushing  # noqa: PLC0415  (Pillow and boto3 come with these; help needs neither)
     from atelier_studio.edges.store import open_store  # noqa: PLC0415  (as above)
@@ -91,12 +92,11 @@ def push(
         body = _await_inspection(cluster, body)
     if output not in {None, Output.WIDE}:
         show(body, output, (), ())
-        return
-    if not datasets.is_inspected(body):
+    elif datasets.is_inspected(body):
+        _tell(body)
+    else:
         say(f"Dataset {called} is pushed and being inspected: kubectl atelier dataset show-report {called}")
-        return
-    _tell(body)
-    if read_state(read_dataset_status(body))[0] != "Inspected":
+    if datasets.is_inspected(body) and read_state(read_dataset_status(body))[0] != "Inspected":
         raise typer.Exit(Exit.FAILED)
 
 
@@ -167,7 +167,8 @@ def _send(
         if dry_run:
             missing = list_missing(opened, name, files, upload)
         else:
-            push = push_files(upload, name, files, datetime.now(UTC), replaces=replace)
+            # Pushes outlive their Dataset. Without one, none of them is asked for: a killed first push is part of this.
+            push = push_files(upload, name, files, datetime.now(UTC), replaces=replace or before is None)
     if dry_run:
         left = sum(file.bytes for file in missing)
         say(f"would send {len(missing)} of {len(files)} files, {format_size(left)}; nothing was sent")
