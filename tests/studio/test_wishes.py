@@ -122,6 +122,36 @@ def test_an_option_of_the_other_type_is_refused():
         build_job("t", wishes(kind="Embedding", caption_prefix="TKXW"))
 
 
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ({"rank": 0}, r"conceptModel\.rank: it should be greater than or equal to 1"),
+        ({"kind": "Embedding", "vectors": 0}, r"embedding\.vectors: it should be greater than or equal to 1"),
+        ({"vectors": 0}, "vectors belongs to embedding"),
+    ],
+)
+def test_zero_is_asked_too(asked: dict[str, Any], sentence: str):
+    """A number that cannot be meant is refused instead of being lost."""
+    with pytest.raises(BadRequest, match=sentence):
+        build_job("t", wishes(**asked))
+
+
+def test_an_empty_option_takes_a_field_out():
+    """What a clone shall not take over is given as an empty text."""
+    before = build_job("a", wishes(caption_prefix="TKXW", rank=8, template="object"))["spec"]
+    after = build_job("b", Wishes(caption_prefix="", template=""), before)["spec"]
+    assert (after["conceptModel"], "templateRef" in after) == ({"rank": 8}, False)
+
+
+@pytest.mark.parametrize(
+    ("field", "option"), [("dataset", "--dataset"), ("base_model", "--base-model"), ("model_name", "--model-name")]
+)
+def test_a_clone_needs_what_every_job_needs(field: str, option: str):
+    """A needed field that is given as an empty text is asked for, not silently taken over."""
+    with pytest.raises(BadRequest, match=f"{option} is missing"):
+        build_job("b", Wishes(**{field: ""}), build_job("a", wishes())["spec"])
+
+
 def test_what_is_missing_is_named_by_its_option():
     """A job without a dataset names the option that gives one."""
     with pytest.raises(BadRequest, match="--dataset is missing"):

@@ -32,7 +32,7 @@ TRANSIENT = ("suspend", "stop", "selection")
 
 @dataclass(frozen=True)
 class Wishes:
-    """What is asked of a job. None leaves a field out.
+    """What is asked of a job. None leaves a field as it is, an empty text takes it out.
 
     Attributes:
         kind: ConceptModel or Embedding; None in a clone: as it was.
@@ -72,13 +72,13 @@ def build_job(name: str, wishes: Wishes, spec: Object | None = None) -> Object:
         BadRequest: something is missing or cannot be meant; says what to change.
     """
     spec = dict(spec or {})
-    put = {
+    asked = {
         "modelName": wishes.model_name,
         "datasetRef": wishes.dataset and {"name": wishes.dataset},
-        "baseModel": _build_base(wishes, spec.get("baseModel") or {}),
+        "baseModel": _build_base(wishes, spec.get("baseModel") or {}) or None,
         "templateRef": wishes.template and {"name": wishes.template},
     }
-    spec.update({key: value for key, value in put.items() if value})
+    spec = _put(spec, asked)
     _put_method(spec, wishes)
     if wishes.learning_rate is not None:
         spec["learningRate"] = wishes.learning_rate
@@ -230,12 +230,9 @@ def _find_models(annotation: Any) -> Iterator[Any]:
 
 
 def _build_base(wishes: Wishes, before: Object) -> Object:
-    base = dict(before)
-    if wishes.architecture:
-        base["architecture"] = str(wishes.architecture)
-    if wishes.base_model:
-        base["source"] = read_base(wishes.base_model)
-    return base
+    architecture = wishes.architecture and str(wishes.architecture)
+    source = wishes.base_model and read_base(wishes.base_model)
+    return _put(before, {"architecture": architecture, "source": source})
 
 
 def _put_method(spec: Object, wishes: Wishes) -> None:
@@ -248,9 +245,15 @@ def _put_method(spec: Object, wishes: Wishes) -> None:
         "vectors": wishes.vectors,
     }
     chosen, other = ("embedding", "conceptModel") if kind == "Embedding" else ("conceptModel", "embedding")
-    foreign = [key for key, value in (concept if chosen == "embedding" else embedding).items() if value]
+    own, others = (embedding, concept) if chosen == "embedding" else (concept, embedding)
+    foreign = [key for key, value in others.items() if value is not None]
     if foreign:
         raise BadRequest(f"{' and '.join(foreign)} belongs to {other}, and this job trains {chosen}: leave it out")
-    asked = {key: value for key, value in (embedding if chosen == "embedding" else concept).items() if value}
     spec.pop(other, None)
-    spec[chosen] = {**(spec.pop(chosen, None) or {}), **asked}
+    spec[chosen] = _put(spec.pop(chosen, None) or {}, own)
+
+
+def _put(before: Object, asked: Object) -> Object:
+    """Return fields with what is asked of them. 0 is asked, too: the contract refuses it, nobody drops it."""
+    kept = {key: value for key, value in before.items() if asked.get(key) is None}
+    return kept | {key: value for key, value in asked.items() if value is not None and value != ""}
