@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 from figures import ROOT, Figure, write_figures
@@ -48,7 +49,30 @@ def main() -> int:
             figures |= {f"{architecture.value}_{name}": value for name, value in run_trials(stage, count, asked.seed)}
     figures["seconds"] = round(time.monotonic() - begun, 1)
     write_figures("resume", figures)
-    return int(any(value for name, value in figures.items() if name.endswith("_differing")))
+    missed = list_missed(figures, counts)
+    if missed:
+        print("; ".join(missed), file=sys.stderr)
+    return int(bool(missed))
+
+
+def list_missed(figures: Mapping[str, Figure], counts: Mapping[Architecture, int]) -> list[str]:
+    """Say what is not as it should be: kills that did not land, weights that differ, a change that was not told.
+
+    Args:
+        figures: of all families.
+        counts: kills wanted in each phase, by family.
+    """
+    missed = []
+    for family, count in counts.items():
+        for phase in KILLED_PHASES:
+            name = f"{family.value}_killed_while_{phase.lower()}"
+            if int(figures[name]) < count:
+                missed.append(f"{name} is {figures[name]}, wanted at least {count}")
+        wanted: dict[str, Figure] = {"differing": 0, "another_micro_batch_exact": "false"}
+        for name, value in ((f"{family.value}_{word}", value) for word, value in wanted.items()):
+            if figures[name] != value:
+                missed.append(f"{name} is {figures[name]}, wanted {value}")
+    return missed
 
 
 def run_trials(stage: Stage, count: int, seed: int) -> list[tuple[str, Figure]]:

@@ -55,6 +55,7 @@ MOST = {
     "operations_narrow_ratio": 0.8,
     "operations_narrow_xl_ratio": 0.8,
     "operations_narrow_flux_ratio": 0.8,
+    "minutes": 20.0,
 }
 PARTS = (*(comparison.name for comparison in COMPARISONS), OPERATIONS)
 
@@ -258,6 +259,8 @@ def main(pairs: int = PAIRS, only: str | None = None) -> None:
         judged = learned[comparison.name].judge(comparison, result)
         figures |= describe(comparison, result) | describe_losses(judged)
         missed += list_worse(result, judged)
+        if pairs >= PAIRS and len(judged.ratios) < comparison.fewest_loss_pairs:
+            missed.append(f"{judged}, wanted at least {comparison.fewest_loss_pairs} seeds")
     figures |= counted.result() if counted else {}
     figures |= {"minutes": round((time.monotonic() - begun) / 60, 1), "load_after": read_load()}
     missed += list_missed(figures)
