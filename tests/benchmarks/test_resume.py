@@ -26,6 +26,6 @@ def test_nothing_is_missed_where_all_is_as_wanted() -> None:
     [("killed_while_caching", 2), ("differing", 1), ("another_micro_batch_exact", "true")],
 )
 def test_what_is_missed_is_named(name: str, value: Figure) -> None:
-    """Kills that did not land, weights that differ, and a change of rounding that was not told each fail the command."""
+    """Kills that did not land, weights that differ and rounding that changed without a word fail the command."""
     (sentence,) = resume.list_missed(GOOD | {f"Flux1_{name}": value}, COUNTS)
     assert sentence.startswith(f"Flux1_{name} is {value}, wanted")
