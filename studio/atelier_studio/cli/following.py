@@ -27,7 +27,7 @@ PodOption = Annotated[str | None, typer.Option("--pod", help="A certain pod of t
 RoleOption = Annotated[Role | None, typer.Option("--role", help="What the pod is for. Default: train.")]
 TailOption = Annotated[int | None, typer.Option("--tail", help="Begin so many lines before the end. Default: all.")]
 START_SECONDS = 600
-"""How long `logs -f` waits for a container to start: a large image on a slow registry takes ten minutes."""
+"""How long `logs -f` waits for a pod to start: a large image on a slow registry takes ten minutes."""
 
 
 def watch(job: JobArgument, namespace: NamespaceOption = None, context: ContextOption = None) -> None:
@@ -95,7 +95,9 @@ def logs(
     chosen = choose_pod(job, cluster.pods(job), name=pod, role=role, previous=previous)
     name = chosen["metadata"]["name"]
     say_aside(f"# {name} ({chosen['status'].get('phase', 'Unknown')})")
-    for line in read_log(cluster, name, follow=follow, tail_lines=tail):
+    if follow:
+        await_start(cluster, job, chosen)
+    for line in cluster.pod_log(name, follow=follow, tail_lines=tail):
         say(line)
         if follow:
             sys.stdout.flush()
@@ -112,8 +114,10 @@ def choose_pod(job: str, pods: list[Object], *, name: str | None, role: Role | N
         previous: the one before the last.
 
     Raises:
-        BadRequest: there is no such pod (any more).
+        BadRequest: there is no such pod (any more), or it is named in two ways.
     """
+    if name and (role or previous):
+        raise BadRequest(f"--pod {name} names one pod already: leave {'--role' if role else '--previous'} out")
     if name:
         found = [pod for pod in pods if pod["metadata"]["name"] == name]
         if not found:
@@ -133,21 +137,29 @@ def choose_pod(job: str, pods: list[Object], *, name: str | None, role: Role | N
     return found[-2 if previous else -1]
 
 
-def read_log(cluster: Cluster, pod: str, *, follow: bool, tail_lines: int | None) -> Iterator[str]:
-    """Yield a pod's log; with follow, wait for its container to start.
+def await_start(cluster: Cluster, job: str, pod: Object) -> None:
+    """Return once a pod's container has started, or can no more.
+
+    Until then there is nothing to follow: of a pod without a node API servers answer an empty log, as if it were all.
 
     Raises:
-        ClusterRefused: the container does not start, or the log cannot be read.
+        BadRequest: the pod is gone.
+        ClusterRefused: it has not started for too long.
     """
-    begun = time.monotonic()
-    while True:
-        try:
-            yield from cluster.pod_log(pod, follow=follow, tail_lines=tail_lines)
-        except ClusterRefused as error:
-            # The kubelet's words for a container that has not started; there is no code for it.
-            is_starting = "waiting to start" in str(error) or "ContainerCreating" in str(error)
-            if not (follow and is_starting) or time.monotonic() - begun > START_SECONDS:
-                raise
-        else:
-            return
+    name, begun = pod["metadata"]["name"], time.monotonic()
+    while not has_begun(pod):
+        if time.monotonic() - begun > START_SECONDS:
+            raise ClusterRefused(
+                f"pod {name} has not started for {START_SECONDS // 60} minutes: `kubectl atelier describe {job}` says "
+                "what it waits for"
+            )
         time.sleep(1)
+        pod = choose_pod(job, cluster.pods(job), name=name, role=None, previous=False)
+
+
+def has_begun(pod: Object) -> bool:
+    """Return whether a pod's container has started, or the pod is over."""
+    status = pod["status"]
+    containers = [one for one in status.get("containerStatuses") or () if one["name"] == names.CONTAINER]
+    started = any(one.get("state", {}).keys() & {"running", "terminated"} for one in containers)
+    return started or status.get("phase") in {"Succeeded", "Failed"}

@@ -229,16 +229,13 @@ class Cluster:
         items: Objects = self._server.ask("GET", path, query={"fieldSelector": f"involvedObject.uid={uid}"})["items"]
         return sorted(items, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""))
 
-    def pod_log(
-        self, pod: str, *, follow: bool = False, tail_lines: int | None = None, previous: bool = False
-    ) -> Iterator[str]:
+    def pod_log(self, pod: str, *, follow: bool = False, tail_lines: int | None = None) -> Iterator[str]:
         """Yield the lines of a pod's log.
 
         Args:
             pod: its name.
             follow: go on until the pod ends.
             tail_lines: begin so many lines before the end. None: with the first.
-            previous: the log of the container before its last restart.
 
         Raises:
             NotFound: the pod is gone.
@@ -247,8 +244,6 @@ class Cluster:
         query = {"container": names.CONTAINER}
         if tail_lines is not None:
             query["tailLines"] = str(tail_lines)
-        if previous:
-            query["previous"] = "true"
         path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}/log"
         if follow:
             yield from self._server.stream_lines(path, {**query, "follow": "true"}, LOG_SILENCE_SECONDS)
