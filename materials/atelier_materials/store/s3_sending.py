@@ -20,6 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.httpsession import URLLib3Session
 from botocore.utils import get_environ_proxies
 
+from atelier_materials.errors import ObjectMissing
 from atelier_materials.store.bucket import BucketDescription
 from atelier_materials.store.patience import Patience, Unanswered
 from atelier_materials.store.s3_errors import translate_error
@@ -154,10 +155,26 @@ class S3Sender:
         """Make an object of the parts."""
         rows = [{"PartNumber": number, "ETag": parts[number].etag} for number in sorted(parts)]
         asked = {"Bucket": self._description.bucket, "Key": key, "UploadId": upload}
-        self._ask(
-            f"write {key}",
-            lambda: self._client.complete_multipart_upload(**asked, MultipartUpload={"Parts": rows}),
-        )
+
+        def finish() -> None:
+            try:
+                self._client.complete_multipart_upload(**asked, MultipartUpload={"Parts": rows})
+            except ClientError as error:
+                # An answer that was lost leaves the object, and no upload.
+                is_gone = error.response.get("Error", {}).get("Code") == "NoSuchUpload"
+                if not is_gone or not self._is_whole(key, sum(part.bytes for part in parts.values())):
+                    raise
+
+        self._ask(f"write {key}", finish)
+
+    def _is_whole(self, key: str, size: int) -> bool:
+        try:
+            answer = self._client.head_object(Bucket=self._description.bucket, Key=key)
+        except ClientError as error:
+            if isinstance(translate_error(error, self._description, f"read {key}"), ObjectMissing):
+                return False
+            raise
+        return int(answer["ContentLength"]) == size
 
     def _send(self, key: str, query: str, data: bytes, sha256: str, headers: Mapping[str, str]) -> Mapping[str, str]:
         doing, url = f"write {key}", self._base + key + (f"?{query}" if query else "")
