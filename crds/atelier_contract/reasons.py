@@ -160,6 +160,7 @@ class Finding(StrEnum):
     FORMAT_NOT_INSTALLED = "FormatNotInstalled"
     TRANSPARENT_PICTURE = "TransparentPicture"
     COLOURS_CONVERTED = "ColoursConverted"
+    PICTURE_TURNED = "PictureTurned"
     NAME_UNSAFE = "NameUnsafe"
     NAME_TOO_LONG = "NameTooLong"
     # Of layouts.

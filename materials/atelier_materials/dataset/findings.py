@@ -142,6 +142,7 @@ ADVICE: dict[Finding, tuple[Severity, str]] = {
     ),
     Finding.TRANSPARENT_PICTURE: ("Info", "Its transparent parts are trained on as white. Put a ground behind it."),
     Finding.COLOURS_CONVERTED: ("Info", "Its colours (a profile other than sRGB, or CMYK) are converted to sRGB."),
+    Finding.PICTURE_TURNED: ("Info", "It is turned upright, as its camera noted (EXIF): nothing to do."),
     Finding.ANIMATED_PICTURE: ("Info", "Only its first frame is used."),
 }
 """Gravest first; statuses are listed in this order."""

@@ -187,6 +187,8 @@ def _judge_picture(path: str, facts: PictureFacts, findings: Findings) -> None:
         findings.add(Finding.TRANSPARENT_PICTURE, path)
     if facts.has_profile:
         findings.add(Finding.COLOURS_CONVERTED, path, facts.mode)
+    if facts.is_turned:
+        findings.add(Finding.PICTURE_TURNED, path)
 
 
 def _build_item(picture: ListedPicture, content: Content, facts: PictureFacts, findings: Findings) -> DatasetItem:

@@ -44,12 +44,6 @@ class SortedFiles:
     configs: list[SourceFile] = field(default_factory=list)
     """TOML files at the root, which may say what the folders are."""
 
-    @property
-    def paths(self) -> list[str]:
-        """Of all of them."""
-        kinds = (self.pictures, self.sidecars, self.tables, self.misnamed, self.configs, self.masks.values())
-        return [file.path for files in kinds for file in files]
-
 
 def sort_files(files: Iterable[SourceFile], findings: Findings) -> SortedFiles:
     """Return the files by what they are for, each sorted by path; hidden ones and those of no use are passed over.

@@ -113,6 +113,8 @@ class PictureFacts:
     """Some pixel lets the ground through: training lays it on white."""
     has_profile: bool = False
     """Its colours are not sRGB (another profile, or CMYK): training converts them."""
+    is_turned: bool = False
+    """It lies on its side or is mirrored, and its EXIF orientation says how it is turned upright."""
     dhash: int = 0
     """64 bits that near-duplicates share, but for a few: is each of 8 x 8 places darker than its right neighbour?"""
     thumbnail: bytes = b""
@@ -214,6 +216,7 @@ def _read_facts(picture: Image.Image, anatomy: Anatomy) -> PictureFacts:
         is_animated=frames > 1,
         mode=picture.mode,
         has_alpha=has_alpha,
+        is_turned=orientation != 1,
         has_profile=picture.mode == "CMYK" or _is_converted(picture),
         dhash=hash_differences(small),
         thumbnail=_write_thumbnail(small),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from atelier_contract.architectures import Architecture
 from atelier_contract.reasons import Finding
@@ -120,6 +122,15 @@ def test_oversized_picture_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     inspection = inspect_files(tmp_path, {"a.png": draw_png(80, 64)})
     assert list_found(inspection, Finding.PICTURE_OVERSIZED) == [("a.png", "80 x 64 px", "")]
     assert len(inspection.items) == 1
+
+
+def test_turned_picture_is_named(tmp_path: Path) -> None:
+    """A picture that its EXIF orientation turns is told of, one that is upright already is not."""
+    exif, data = Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6
+    Image.new("RGB", (90, 70), "teal").save(data, "JPEG", exif=exif)
+    inspection = inspect_files(tmp_path, {**PICTURES, "phone.jpg": data.getvalue()})
+    assert list_found(inspection, Finding.PICTURE_TURNED) == [("phone.jpg", "", "")]
 
 
 def test_progress_is_told(tmp_path: Path) -> None:

@@ -98,13 +98,14 @@ def test_other_picture_has_another_hash(look: Look) -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_turned_picture_has_the_hash_of_the_upright(look: Look, orientation: int) -> None:
-    """Size, hash and thumbnail are those after EXIF orientation."""
+    """Size, hash and thumbnail are those after EXIF orientation, and it is told that it was turned."""
     undo = {5: 5, 6: 2, 7: 6, 8: 4, 2: 0, 3: 3, 4: 1}  # Image.Transpose, the other way round
     stored = PHOTO if orientation == 1 else PHOTO.transpose(Image.Transpose(undo[orientation]))
     exif = Image.Exif()
     exif[0x0112] = orientation
     facts, upright = look(encode(stored, "PNG", exif=exif)), look(encode(PHOTO, "PNG"))
     assert (facts.width_px, facts.height_px) == (300, 240)
+    assert facts.is_turned is (orientation != 1)
     assert (facts.dhash ^ upright.dhash).bit_count() <= 2
 
 
