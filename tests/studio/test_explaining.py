@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from atelier_contract.reasons import Condition, Reason
+from atelier_studio.actions.describing import describe_job
 from atelier_studio.actions.explaining import ADVICE, Evidence, explain, find_last_pod
 from atelier_studio.errors import find_page
 from journey import build_spec
@@ -141,6 +142,37 @@ def test_a_refused_selection_is_explained():
         a_condition(Condition.SELECTION_VALID, Reason.UNKNOWN_CHECKPOINT, "", "False"),
     )
     assert explain(Evidence(body))[0] == "teapot does not go on (AwaitingSelection): UnknownCheckpoint"
+
+
+def test_a_refused_install_is_explained():
+    """A job that ended well and whose models are not in InvokeAI says so, and what installs them."""
+    body = a_job(
+        a_condition(Condition.READY, "Finalized", "1 model is kept"),
+        a_condition(Condition.INSTALLED, Reason.PUBLISH_FAILED, "not installed in InvokeAI: no answer", "False"),
+    )
+    assert explain(Evidence(body)) == [
+        "teapot is Finalized, and not all of its models are in InvokeAI:",
+        "  not installed in InvokeAI: no answer",
+        f"  since {MOMENT}",
+        "",
+        "what to do: mend what the message names, then kubectl atelier publish teapot --to invokeai",
+        "read on: docs/how-to/publish-to-invokeai.md",
+    ]
+
+
+def test_a_failure_comes_before_a_refused_install():
+    """What keeps a job from going on is explained first."""
+    refused = a_condition(Condition.INSTALLED, Reason.PUBLISH_FAILED, "no answer", "False")
+    body = a_job(a_condition(Condition.FAILED, Reason.DIVERGED, "the loss became 90"), refused)
+    assert explain(Evidence(body))[1] == "  the loss became 90"
+
+
+@pytest.mark.parametrize(("status", "lines"), [("False", 2), ("True", 0)])
+def test_a_refused_install_is_described(status: str, lines: int):
+    """The description of a job tells that InvokeAI has not got its models; that it has goes without saying."""
+    body = a_job(a_condition(Condition.INSTALLED, Reason.PUBLISH_FAILED, "InvokeAI: no answer", status))
+    told = [line for line in describe_job(body) if "no answer" in line or "publish teapot --to invokeai" in line]
+    assert len(told) == lines
 
 
 def test_a_job_stopped_before_its_first_checkpoint_leads_somewhere():

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from atelier_contract.conditions import ConditionStatus
 from atelier_contract.reasons import Condition, State
 from atelier_contract.training_job import BaseModelSource, TrainingJobSpec
 from atelier_contract.training_job_status import TrainingJobStatus
@@ -17,6 +18,8 @@ from atelier_studio.errors import find_page
 
 Object = dict[str, Any]
 
+INSTALL = "mend what the message names, then kubectl atelier publish {job} --to invokeai"
+"""What a person does where InvokeAI did not take a model: nothing else tries it again."""
 NEXT_STEPS: dict[str, str] = {
     State.INVALID: "mend what the message names in a new job: kubectl atelier clone {job} NEW",
     State.WAITING_FOR_DATASET: "kubectl get datasets shows it; kubectl atelier dataset push FOLDER makes one",
@@ -65,6 +68,9 @@ def describe_job(body: Object, *, wide: bool = False) -> list[str]:
         f"  state        {state}: {message}" if message else f"  state        {state}",
     ]
     lines += [f"  {word:<12} {text}" for word, text in _list_facts(spec, status, state)]
+    refusal = find_refused_install(status)
+    if refusal:
+        lines += [f"  {'InvokeAI':<12} {refusal.message}", f"  {'':<12} {INSTALL.format(job=job)}"]
     if status.checkpoints:
         lines += ["", *_indent(tables.CHECKPOINT_COLUMNS, tables.build_checkpoint_rows(status))]
     if status.models:
@@ -76,6 +82,12 @@ def describe_job(body: Object, *, wide: bool = False) -> list[str]:
     lines += ["", f"next: {name_next_step(job, status)}"]
     page = find_page(state) if state in {State.FAILED, State.INVALID} else ""
     return [*lines, f"read on: {page}"] if page else lines
+
+
+def find_refused_install(status: TrainingJobStatus) -> ConditionStatus | None:
+    """Return the condition that tells why published models are not in InvokeAI; None where none was refused."""
+    refused = (one for one in status.conditions if one.type == Condition.INSTALLED and one.status == "False")
+    return next(refused, None)
 
 
 def describe_purpose(spec: TrainingJobSpec) -> str:

@@ -26,6 +26,7 @@ Object = dict[str, Any]
 SHOWN_EVENTS = 5
 LOG_LINES = 12
 """Lines of the log's end: a Python traceback's last frames and its error."""
+INSTALL_PAGE = "docs/how-to/publish-to-invokeai.md"
 CLONE = "kubectl atelier clone {job} NEW"
 RETRY = "kubectl atelier retry {job}"
 ADVICE: dict[str, str] = {
@@ -92,6 +93,16 @@ def explain(evidence: Evidence) -> list[str]:
     state, message = tables.read_state(status)
     fault = find_fault(status)
     reason = fault.reason if fault else _find_other_reason(status, state)
+    refusal = describing.find_refused_install(status)
+    if not reason and refusal:
+        return [
+            f"{job} is {state}, and not all of its models are in InvokeAI:",
+            f"  {refusal.message}",
+            f"  since {refusal.last_transition_time}",
+            "",
+            f"what to do: {describing.INSTALL.format(job=job)}",
+            f"read on: {INSTALL_PAGE}",
+        ]
     if not reason:
         return [
             f"nothing is wrong with {job}: it is {state}" + (f" ({message})" if message else ""),
