@@ -9,16 +9,13 @@ is `layouts`' business.
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from atelier_contract.reasons import Finding
 from atelier_materials.dataset.sources import SourceFile
+from atelier_materials.dataset.table_rows import MAX_TABLE_BYTES, TableRefused, read_rows
 from atelier_materials.store.protocol import Shelf
 
 SIDECAR_SUFFIXES = (".txt", ".caption")
@@ -35,15 +32,10 @@ NUMBERED = re.compile(r"(.+)\.[1-9]\d?")
 """Stem of a further caption's file."""
 REPEATS = re.compile(r"([1-9]\d{0,2})_(.*)")
 """A folder's name in kohya's layout. Four digits are a year."""
-MAX_SIDECAR_BYTES = 64 << 10
-MAX_TABLE_BYTES = 64 << 20
-"""100,000 captions of 600 bytes."""
-MAX_UNPACKED_BYTES = 256 << 20
-"""Of a Parquet table, by its own account."""
-MAX_ROWS = 200_000
-"""Pictures a dataset may have."""
+MAX_CAPTION_BYTES = 64 << 10
+"""Of a sidecar, or of one caption in a table: all of it is counted in tokens."""
 MOST_LINES_NAMED = 10
-"""Of a table that cannot be read; the others are counted."""
+"""Of a table, with one fault; the others are counted."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +44,7 @@ class Table:
 
     Attributes:
         captions: by the pictures' paths.
-        fault: which of its lines cannot be read, for people; never what is written there. Empty: none.
+        fault: which of its rows cannot be used, for people; never what is written there. Empty: none.
     """
 
     captions: dict[str, list[str]]
@@ -105,14 +97,14 @@ def read_lines(shelf: Shelf, file: SourceFile) -> list[str]:
     Raises:
         CaptionUnreadable: it is too large or not text.
     """
-    if file.bytes > MAX_SIDECAR_BYTES:
+    if file.bytes > MAX_CAPTION_BYTES:
         raise CaptionUnreadable(file.path)
     lines = (" ".join(line.split()) for line in _decode(shelf.read(file.key), file.path).splitlines())
     return [line for line in lines if line]
 
 
 def read_table(shelf: Shelf, file: SourceFile) -> Table:
-    """Return what a table says. Lines of JSON that cannot be read are named, and the others count.
+    """Return what a table says. Lines that cannot be read and captions that are too long are named; the others count.
 
     Raises:
         CaptionUnreadable: it is too large, not of its format, without the expected columns, or its reader is missing.
@@ -121,83 +113,67 @@ def read_table(shelf: Shelf, file: SourceFile) -> Table:
         raise CaptionUnreadable(file.path)
     folder = PurePosixPath(file.path).parent
     captions: dict[str, list[str]] = {}
-    broken: list[int] = []
-    rows = 0
+    broken, too_long = _Numbers(), _Numbers()
+    is_empty = True
     try:
-        for row in _read_rows(shelf.read(file.key), file.path, broken):
-            rows += 1
-            name = _find(row, PICTURE_COLUMNS)
-            found = _list_captions(_find(row, CAPTION_COLUMNS))
-            if isinstance(name, str) and found:
-                captions[str(folder / name.replace("\\", "/"))] = found
-            if rows + len(broken) > MAX_ROWS:
-                raise CaptionUnreadable(file.path)
-    except (ValueError, csv.Error, AttributeError, RecursionError) as error:
-        raise CaptionUnreadable(file.path) from error
-    fault = _describe_broken(broken)
-    if (rows or broken) and not captions:
+        for number, row in read_rows(shelf.read(file.key), file.path, (*PICTURE_COLUMNS, *CAPTION_COLUMNS)):
+            is_empty = False
+            if row is None:
+                broken.add(number)
+                continue
+            name, texts = _find(row, PICTURE_COLUMNS), _list_texts(_find(row, CAPTION_COLUMNS))
+            fit = [" ".join(text.split()) for text in texts if _is_fit(text)]
+            if len(fit) < len(texts):
+                too_long.add(number)
+            if isinstance(name, str) and fit:
+                captions[str(folder / name.replace("\\", "/"))] = fit
+    except TableRefused as refusal:
+        raise CaptionUnreadable(file.path, detail=str(refusal)) from refusal
+    except ImportError as error:
+        raise CaptionUnreadable(file.path, Finding.FORMAT_NOT_INSTALLED) from error
+    where = "row" if file.path.endswith(".parquet") else "line"
+    faults = (
+        broken.describe("line {} is no JSON object", "lines {} are no JSON objects"),
+        too_long.describe(f"{where} {{}} has a caption over 64 KiB", f"{where}s {{}} have captions over 64 KiB"),
+    )
+    fault = "; ".join(filter(None, faults))
+    if not is_empty and not captions:
         raise CaptionUnreadable(file.path, detail=fault)
     return Table(captions, fault)
 
 
-def _describe_broken(lines: list[int]) -> str:
-    """Return which lines are no JSON objects; empty where all are."""
-    if len(lines) <= 1:
-        return f"line {lines[0]} is no JSON object" if lines else ""
-    more = f" and {len(lines) - MOST_LINES_NAMED} more" if len(lines) > MOST_LINES_NAMED else ""
-    return f"lines {', '.join(map(str, lines[:MOST_LINES_NAMED]))}{more} are no JSON objects"
+@dataclass
+class _Numbers:
+    """Rows with one fault: the first by their numbers, so that a table of faults alone is none the larger for it."""
+
+    first: list[int] = field(default_factory=list)
+    count: int = 0
+
+    def add(self, number: int) -> None:
+        self.count += 1
+        if len(self.first) < MOST_LINES_NAMED:
+            self.first.append(number)
+
+    def describe(self, one: str, many: str) -> str:
+        """Return which rows they are, in one of two sentences; empty where none is."""
+        if self.count <= 1:
+            return one.format(*self.first) if self.first else ""
+        more = f" and {self.count - MOST_LINES_NAMED} more" if self.count > MOST_LINES_NAMED else ""
+        return many.format(", ".join(map(str, self.first)) + more)
 
 
 def _find(row: dict[str, object], columns: tuple[str, ...]) -> object:
     return next((row[column] for column in columns if row.get(column)), None)
 
 
-def _list_captions(told: object) -> list[str]:
-    """Return what a cell holds as captions: one text, or a list of them."""
+def _list_texts(told: object) -> list[str]:
+    """Return what a cell holds as captions: one text, or a list of them, as many as are read."""
     texts = told if isinstance(told, list) else [told]
-    return [" ".join(text.split()) for text in texts if isinstance(text, str)]
+    return [text for text in texts[:MOST_CAPTIONS] if isinstance(text, str)]
 
 
-def _read_rows(data: bytes, path: str, broken: list[int]) -> Iterator[dict[str, object]]:
-    """Yield the rows of a table; the numbers of its lines that are no JSON objects are put into the list."""
-    if path.endswith(".parquet"):
-        yield from _read_parquet(data, path)
-    elif path.endswith(".jsonl"):
-        yield from _read_json_lines(_decode(data, path), broken)
-    else:
-        yield from csv.DictReader(io.StringIO(_decode(data, path), newline=""))
-
-
-def _read_json_lines(text: str, broken: list[int]) -> Iterator[dict[str, object]]:
-    for number, line in enumerate(io.StringIO(text), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            row = None
-        if isinstance(row, dict):
-            yield row
-        else:
-            broken.append(number)
-
-
-def _read_parquet(data: bytes, path: str) -> Iterator[dict[str, object]]:
-    try:
-        from pyarrow import ArrowException, parquet  # noqa: PLC0415 - an extra, and slow to load
-    except ImportError as error:
-        raise CaptionUnreadable(path, Finding.FORMAT_NOT_INSTALLED) from error
-    try:
-        with parquet.ParquetFile(io.BytesIO(data)) as table:
-            facts = table.metadata
-            columns = [name for name in (*PICTURE_COLUMNS, *CAPTION_COLUMNS) if name in table.schema_arrow.names]
-            sizes = [facts.row_group(index).total_byte_size for index in range(facts.num_row_groups)]
-            if facts.num_rows > MAX_ROWS or sum(sizes) > MAX_UNPACKED_BYTES:
-                raise CaptionUnreadable(path)
-            for batch in table.iter_batches(batch_size=1000, columns=columns, use_threads=False):
-                yield from batch.to_pylist()
-    except (ArrowException, OSError) as error:
-        raise CaptionUnreadable(path) from error
+def _is_fit(text: str) -> bool:
+    return len(text.encode("utf-8", "surrogatepass")) <= MAX_CAPTION_BYTES
 
 
 def _decode(data: bytes, path: str) -> str:

@@ -2,7 +2,7 @@
 
 Read is what says which pictures there are and what they are called; how to train is the TrainingJob's business, and
 such settings are named so that nobody believes they took effect. Everything lies below the folder of the TOML: a path
-of somebody's own machine means nothing in a cluster. Pure: text in, subsets and complaints out.
+of somebody's own machine means nothing in a cluster. Pure: bytes in, subsets and complaints out.
 
 What the keys mean: docs/config_README-en.md of kohya-ss/sd-scripts.
 """
@@ -14,8 +14,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
 
-MAX_CONFIG_BYTES = 1 << 20
-"""Read of it; what is longer breaks off and is no TOML then."""
+MAX_CONFIG_BYTES = 64 << 10
+"""Two hundred subsets with everything that is read of one; a folder for each of a thousand still fits."""
+MOST_DOTS = 100
+"""In one line. Parsing a key takes time by the square of its parts; a path or a sentence has a few dots."""
+MAX_TEXT_LENGTH = 4000
+"""Of one setting. What is put before or behind each caption is held once for each picture."""
 MAX_REPEATS = 999
 """As in folder names."""
 READ_KEYS = frozenset(
@@ -75,13 +79,14 @@ class KohyaConfig:
     """Settings that have their place elsewhere, each with its name there if it has one."""
 
 
-def read_config(text: str) -> KohyaConfig:
+def read_config(data: bytes) -> KohyaConfig:
     """Return what a dataset configuration says.
 
     Raises:
         NoConfig: it is none.
-        ConfigRefused: it is no TOML, or its tables are not where they must be.
+        ConfigRefused: it is no TOML, too costly to parse, or its tables are not where they must be.
     """
+    text = _read_whole(data)
     try:
         told = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # the library's own error, and Python's at a number of 5,000 digits
@@ -99,6 +104,20 @@ def read_config(text: str) -> KohyaConfig:
             complaints.append(f"{where}: {refusal}")
     not_read = tuple(f"{key} ({ELSEWHERE[key]})" if key in ELSEWHERE else key for key in sorted(others))
     return KohyaConfig(tuple(subsets), tuple(complaints), not_read)
+
+
+def _read_whole(data: bytes) -> str:
+    """Return the text, unless parsing it would take long by what can be told of it without."""
+    if len(data) > MAX_CONFIG_BYTES:
+        raise ConfigRefused(f"it is over {MAX_CONFIG_BYTES >> 10} KiB: split the dataset, each part with its own TOML")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigRefused("it is not UTF-8") from error
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.count(".") > MOST_DOTS:
+            raise ConfigRefused(f"line {number} has over {MOST_DOTS} dots, more than any setting needs: shorten it")
+    return text
 
 
 def _list_subsets(general: Mapping[str, object], datasets: object) -> Iterator[tuple[str, dict[str, object]]]:
@@ -144,6 +163,8 @@ def _read_text(settings: Mapping[str, object], key: str) -> str:
     value = settings.get(key, "")
     if not isinstance(value, str):
         raise ConfigRefused(f"{key} must be text")
+    if len(value) > MAX_TEXT_LENGTH:
+        raise ConfigRefused(f"{key} is over {MAX_TEXT_LENGTH:,} characters")
     return value
 
 

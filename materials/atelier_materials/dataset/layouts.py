@@ -167,13 +167,11 @@ def _read_config(dataset: Dataset, configs: list[SourceFile], findings: Findings
     """Return the first TOML that describes a dataset, with its name; others are passed over, broken ones named."""
     for file in configs:
         try:
-            text = dataset.shelf.read(file.key, 0, MAX_CONFIG_BYTES).decode("utf-8-sig")
-            return file.path, read_config(text)
+            return file.path, read_config(dataset.shelf.read(file.key, 0, MAX_CONFIG_BYTES + 1))  # one more is refused
         except NoConfig:
             continue
-        except (ConfigRefused, UnicodeDecodeError) as error:
-            told = str(error) if isinstance(error, ConfigRefused) else "it is not UTF-8"
-            findings.add(Finding.LAYOUT_CONFIG_UNUSABLE, file.path, told)
+        except ConfigRefused as refusal:
+            findings.add(Finding.LAYOUT_CONFIG_UNUSABLE, file.path, str(refusal))
     return None
 
 
@@ -186,45 +184,41 @@ def _list_subsets(
         findings.add(Finding.LAYOUT_CONFIG_UNUSABLE, path, complaint)
     for setting in config.not_read:
         findings.add(Finding.LAYOUT_SETTING_NOT_READ, path, setting)
-    taken: dict[str, Subset] = {}
+    folders = {file.path: _folder_of(file.path) for file in found.pictures}
+    first: dict[str, Subset] = {}
+    there = set(folders.values())
     for subset in config.subsets:
-        here = [file.path for file in found.pictures if _folder_of(file.path) == subset.folder]
-        if not here:
+        first.setdefault(subset.folder, subset)
+        if subset.folder not in there:
             findings.add(Finding.LAYOUT_CONFIG_UNUSABLE, path, f"no picture lies in {escape_name(subset.folder)}")
-        for picture in here:
-            taken.setdefault(picture, subset)
+    taken = {picture: first[folder] for picture, folder in folders.items() if folder in first}
     for picture in [picture for picture, subset in taken.items() if subset.is_regularisation]:
         findings.add(Finding.REGULARISATION_LEFT_OUT, picture)
         del taken[picture]
-    texts = read_sidecars(dataset, found, findings)
+    suffixes = {stem_of(picture): subset.caption_suffix for picture, subset in taken.items()}
+    texts = read_sidecars(dataset, found, findings, suffixes)
     pictures = []
     for file in found.pictures:
         if file.path not in taken:
             continue
         subset = taken[file.path]
-        own = tuple(
-            subset.complete(text) for suffix, text in texts.get(stem_of(file.path), ()) if _fits(suffix, subset)
-        )
+        own = tuple(map(subset.complete, texts.get(stem_of(file.path), ())))
         words = (subset.complete(subset.words),) if subset.words else ()
         pictures.append(ListedPicture(file, own or words, subset.repeats))
     return pictures
-
-
-def _fits(suffix: str, subset: Subset) -> bool:
-    return subset.caption_suffix in {None, suffix}
 
 
 def _list_folders(dataset: Dataset, found: SortedFiles, reading: _Reading, findings: Findings) -> list[ListedPicture]:
     """Return the pictures of every layout that needs no configuration."""
     pictures = list(_leave_out(found.pictures, reading, findings))
     tables = read_tables(dataset, found, findings) if reading.tables else {}
-    texts = read_sidecars(dataset, found, findings) if reading.sidecars else {}
+    texts = read_sidecars(dataset, found, findings, {}) if reading.sidecars else {}
     listed = []
     for file in pictures:
         repeats, words = read_folder_name(file.path) if reading.folders else (1, "")
         if reading.classes and not tables:
             words = words or _name_class(file.path)
-        beside = tuple(text for _, text in texts.get(stem_of(file.path), ()))
+        beside = tuple(texts.get(stem_of(file.path), ()))
         captions = beside or tuple(tables.get(file.path, ())) or ((words,) if words else ())
         listed.append(ListedPicture(file, captions, repeats))
     return listed

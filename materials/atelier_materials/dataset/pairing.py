@@ -5,10 +5,18 @@ In: the sorted files of a dataset. Out: texts by picture. What belongs to no pic
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 from atelier_contract.reasons import Finding
-from atelier_materials.dataset.captions import CaptionUnreadable, read_lines, read_table, stem_of, stem_of_numbered
+from atelier_materials.dataset.captions import (
+    SIDECAR_SUFFIXES,
+    CaptionUnreadable,
+    read_lines,
+    read_table,
+    stem_of,
+    stem_of_numbered,
+)
 from atelier_materials.dataset.findings import Findings
 from atelier_materials.dataset.listing import SortedFiles
 from atelier_materials.dataset.sources import Dataset, SourceFile
@@ -37,18 +45,28 @@ def read_tables(dataset: Dataset, found: SortedFiles, findings: Findings) -> dic
     return captions
 
 
-def read_sidecars(dataset: Dataset, found: SortedFiles, findings: Findings) -> dict[str, list[tuple[str, str]]]:
-    """Return suffix and text of caption files by the stem of their pictures, in the order of their numbers."""
+def read_sidecars(
+    dataset: Dataset, found: SortedFiles, findings: Findings, suffixes: Mapping[str, str | None]
+) -> dict[str, list[str]]:
+    """Return the texts of caption files by the stem of their pictures, in the order of their numbers.
+
+    Args:
+        dataset: where the files lie.
+        found: its files.
+        findings: what is wrong is added to.
+        suffixes: which caption files count where somebody said so, by the stem of their pictures.
+    """
     stems = set(map(stem_of_file, found.pictures))
     preferred: dict[str, SourceFile] = {}
     for sidecar in found.sidecars:
-        stem, is_text = stem_of(sidecar.path), sidecar.path.lower().endswith(".txt")
-        if find_owner(sidecar, stems) is None:
+        stem, suffix = stem_of(sidecar.path), PurePosixPath(sidecar.path).suffix.lower()
+        owner = find_owner(sidecar, stems)
+        if owner is None:
             findings.add(Finding.CAPTION_WITHOUT_PICTURE, sidecar.path)
-        elif stem not in preferred or is_text:
+        elif suffixes.get(owner) in {None, suffix} and (stem not in preferred or suffix == SIDECAR_SUFFIXES[0]):
             preferred[stem] = sidecar
     wanted = [preferred[stem] for stem in sorted(preferred, key=lambda stem: (len(stem), stem))]  # NAME.10 after NAME.9
-    texts: dict[str, list[tuple[str, str]]] = {}
+    texts: dict[str, list[str]] = {}
 
     def read(file: SourceFile) -> list[str] | CaptionUnreadable:
         try:
@@ -64,7 +82,7 @@ def read_sidecars(dataset: Dataset, found: SortedFiles, findings: Findings) -> d
             findings.add(Finding.CAPTION_LINES_JOINED, file.path)
         owner = find_owner(file, stems)
         if lines and owner is not None:
-            texts.setdefault(owner, []).append((PurePosixPath(file.path).suffix.lower(), " ".join(lines)))
+            texts.setdefault(owner, []).append(" ".join(lines))
     return texts
 
 

@@ -42,12 +42,12 @@ def test_table_in_a_folder_speaks_of_that_folder(tmp_path: Path) -> None:
     assert captions(listing) == {"x/y/a.png": ("one",)}
 
 
-def write_parquet(columns: dict[str, list[Any]]) -> bytes:
+def write_parquet(columns: dict[str, list[Any]], group_rows: int | None = None) -> bytes:
     pyarrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet
 
     buffer = io.BytesIO()
-    parquet.write_table(pyarrow.table(columns), buffer)
+    parquet.write_table(pyarrow.table(columns), buffer, row_group_size=group_rows)
     return buffer.getvalue()
 
 
@@ -56,6 +56,13 @@ def test_parquet_table(tmp_path: Path) -> None:
     data = write_parquet({"file_name": ["a.png", "b.png"], "text": ["one", None], "pixels": [b"x", b"y"]})
     listing, found = read(tmp_path, {"a.png": "", "b.png": "", "metadata.parquet": data})
     assert (captions(listing), found) == ({"a.png": ("one",), "b.png": ()}, {})
+
+
+def test_parquet_table_of_several_captions(tmp_path: Path) -> None:
+    """A column of lists gives a picture all the texts of its list."""
+    data = write_parquet({"file_name": ["a.png", "b.png"], "text": [["one", "two"], []]})
+    listing, found = read(tmp_path, {"a.png": "", "b.png": "", "metadata.parquet": data})
+    assert (captions(listing), found) == ({"a.png": ("one", "two"), "b.png": ()}, {})
 
 
 def test_parquet_without_its_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +110,96 @@ def test_many_lines_that_are_no_json_are_counted(tmp_path: Path) -> None:
 
 def test_table_of_too_many_rows_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A table that would fill the memory is not read to its end."""
-    monkeypatch.setattr("atelier_materials.dataset.captions.MAX_ROWS", 3)
+    monkeypatch.setattr("atelier_materials.dataset.table_rows.MAX_ROWS", 3)
     rows = "\n".join(json.dumps({"file_name": f"{number}.png", "text": "x"}) for number in range(5))
     _, found = read(tmp_path, {"a.png": "", "metadata.jsonl": rows})
-    assert found == {Finding.CAPTION_UNREADABLE: ["metadata.jsonl"]}
+    assert found == {Finding.CAPTION_UNREADABLE: ["metadata.jsonl it has over 3 rows"]}
+
+
+def test_lines_that_are_no_json_count_as_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table of broken lines alone ends where one of captions would."""
+    monkeypatch.setattr("atelier_materials.dataset.table_rows.MAX_ROWS", 3)
+    _, found = read(tmp_path, {"a.png": "", "metadata.jsonl": "no\n" * 5})
+    assert found == {Finding.CAPTION_UNREADABLE: ["metadata.jsonl it has over 3 rows"]}
+
+
+def test_table_of_too_many_lines_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blank lines are passed over, and not without end."""
+    monkeypatch.setattr("atelier_materials.dataset.table_rows.MAX_LINES", 3)
+    _, found = read(tmp_path, {"a.png": "", "metadata.csv": "file_name,text\n\n\n\na.png,one\n"})
+    assert found == {Finding.CAPTION_UNREADABLE: ["metadata.csv it has over 3 lines"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "fault"),
+    [
+        ("metadata.jsonl", '{"file_name": "a.png", "text": "one"}', "line 1 has over 20 characters"),
+        (
+            "metadata.csv",
+            'file_name,text\na,"b\n\n\nc\nd\ne\nf\ng\nh\ni"\n',
+            "line 10 ends a row of over 20 characters",
+        ),
+        ("metadata.csv", "file_name,text,c,d\na.png,one\n", "line 1 has over 3 columns"),
+        ("metadata.csv", "file_name,text\na.png,b,c,d\n", "line 2 has over 3 columns"),
+    ],
+)
+def test_row_that_costs_too_much_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, data: str, fault: str
+) -> None:
+    """A table ends at a row of too many letters or columns, and it is told where."""
+    monkeypatch.setattr("atelier_materials.dataset.table_rows.MAX_ROW_LENGTH", 20)
+    monkeypatch.setattr("atelier_materials.dataset.table_rows.MOST_COLUMNS", 3)
+    _, found = read(tmp_path, {"a.png": "", name: data})
+    assert found == {Finding.CAPTION_UNREADABLE: [f"{name} {fault}"]}
+
+
+LONG = "é" * (32 << 10)
+
+
+@pytest.mark.parametrize("too_much", ["x", "", ["x", "y"]], ids=["longer", "as long", "of several"])
+def test_caption_of_a_table_is_no_longer_than_a_sidecar(tmp_path: Path, too_much: str | list[str]) -> None:
+    """A caption over 64 KiB is named by its line and not cut; one of 64 KiB and the picture's others are used."""
+    told = [f"{LONG}x", *too_much] if isinstance(too_much, list) else LONG + too_much
+    rows = [{"file_name": "a.png", "text": told}, {"file_name": "b.png", "text": "b"}]
+    listing, found = read(
+        tmp_path, {"a.png": "", "b.png": "", "metadata.jsonl": "\n\n".join(map(json.dumps, rows[::-1]))}
+    )
+    used = tuple(too_much) if isinstance(too_much, list) else () if too_much else (LONG,)
+    named = {Finding.CAPTION_UNREADABLE: ["metadata.jsonl line 3 has a caption over 64 KiB"]} if too_much else {}
+    assert (captions(listing), found) == ({"a.png": used, "b.png": ("b",)}, named)
+
+
+def test_long_captions_of_a_table_are_named_by_their_rows(tmp_path: Path) -> None:
+    """Parquet has rows and no lines, also where they lie in several groups."""
+    data = write_parquet({"file_name": [f"{name}.png" for name in "abc"], "text": ["one", f"{LONG}x", f"{LONG}y"]}, 1)
+    _, found = read(tmp_path, {"a.png": "", "b.png": "", "c.png": "", "metadata.parquet": data})
+    assert found == {Finding.CAPTION_UNREADABLE: ["metadata.parquet rows 2, 3 have captions over 64 KiB"]}
+
+
+@pytest.mark.parametrize(
+    ("bound", "fault"),
+    [
+        ({"MAX_TABLE_BYTES": 1000}, "its captions are over 1,000 bytes once unpacked"),
+        ({"MAX_TABLE_BYTES": 100}, "one of its columns is over 100 bytes once unpacked"),
+        ({"MAX_VALUES": 15}, "one of its columns has over 15 values"),
+        ({"MAX_ROWS": 5}, "it has over 5 rows"),
+        ({"MAX_FOOTER_BYTES": 99}, "what it says of itself is over 99 bytes"),
+    ],
+    ids=lambda bound: next(iter(bound)) if isinstance(bound, dict) else "",
+)
+def test_parquet_that_unpacks_to_too_much_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: dict[str, int], fault: str
+) -> None:
+    """Texts are counted as often as rows or lists have them, before any is unpacked."""
+    for name, most in bound.items():
+        monkeypatch.setattr(f"atelier_materials.dataset.table_rows.{name}", most)
+    data = write_parquet({"file_name": [f"{number}.png" for number in range(8)], "text": [["x" * 70] * 2] * 8})
+    _, found = read(tmp_path, {"0.png": "", "metadata.parquet": data})
+    assert found == {Finding.CAPTION_UNREADABLE: [f"metadata.parquet {fault}"]}
+
+
+@pytest.mark.parametrize("texts", [[1, 2], [b"one", b"two"], [[["one"]], [["two"]]]])
+def test_parquet_without_texts_is_named(tmp_path: Path, texts: list[Any]) -> None:
+    """A column of another kind than texts and lists of them is no column of captions."""
+    _, found = read(tmp_path, {"a.png": "", "metadata.parquet": write_parquet({"text": texts})})
+    assert found == {Finding.CAPTION_UNREADABLE: ["metadata.parquet it has no column of captions, or two of one name"]}

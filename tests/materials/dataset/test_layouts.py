@@ -213,7 +213,7 @@ def test_subset_that_cannot_be_used_is_named(tmp_path: Path, lines: str, complai
 BROKEN = ("[[datasets", "datasets = 3", "[[datasets]]\nsubsets = 3", "general = 1\n[[datasets]]\n")
 
 
-@pytest.mark.parametrize("text", [*BROKEN, "a = [" * 5000, f"a = {'1' * 5000}"])
+@pytest.mark.parametrize("text", [*BROKEN, "a = [" * 5000, "a = " + "{a = " * 5000, f"a = {'1' * 5000}"])
 def test_broken_configuration_is_named(tmp_path: Path, text: str) -> None:
     """A TOML that cannot be read is named; the folder is read by what else lies there."""
     listing, found = read(tmp_path, {"set.toml": text, "2_cup/a.png": ""})
@@ -259,6 +259,30 @@ def test_subset_reads_its_folder_alone(tmp_path: Path) -> None:
         "p/q/c.png": "",
     }
     assert captions(read(tmp_path, files)[0]) == {"p/a.png": (), "p/b.png": ("yes",)}
+
+
+@pytest.mark.parametrize(("said", "used"), [(".caption", "yes"), (".txt", "no")])
+def test_extension_that_the_configuration_says_decides(tmp_path: Path, said: str, used: str) -> None:
+    """Of two caption files of one picture, the one that the TOML means is its caption, whichever is preferred else."""
+    text = subset(f'image_dir = "p"\nclass_tokens = "words"\ncaption_extension = "{said}"')
+    listing, found = read(tmp_path, {"set.toml": text, "p/a.png": "", "p/a.txt": "no", "p/a.caption": "yes"})
+    assert (captions(listing), found) == ({"p/a.png": (used,)}, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("a." * 101 + "a = 1\n" + subset('image_dir = "p"'), "line 1 has over 100 dots"),
+        (f'# \u2028\n[{"a." * 60}"\u2028".{"a." * 60}a]\n', "line 2 has over 100 dots"),
+        (subset('image_dir = "p"') + f"# {'é' * 32_768}\n", "it is over 64 KiB"),
+        (subset(f'image_dir = "p"\nclass_tokens = "{"x" * 4_001}"'), "class_tokens is over 4,000 characters"),
+    ],
+    ids=["key", "table", "file", "words"],
+)
+def test_configuration_that_costs_too_much_is_named(tmp_path: Path, text: str, complaint: str) -> None:
+    """What would take long to parse, or much memory for each picture, is refused with what it is."""
+    _, found = read(tmp_path, {"set.toml": text, "p/a.png": ""})
+    assert [complaint in line for line in found[Finding.LAYOUT_CONFIG_UNUSABLE]] == [True]
 
 
 def test_folder_named_twice_counts_once(tmp_path: Path) -> None:
