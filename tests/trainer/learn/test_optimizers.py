@@ -12,6 +12,7 @@ import torch
 from prodigyopt import Prodigy as ReferenceProdigy
 from safetensors.torch import load_file
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from atelier_materials.errors import InvalidInput
 from atelier_trainer.learn.methods.base import RateGroup
@@ -185,6 +186,17 @@ def test_a_rate_on_the_device_keeps_its_place() -> None:
 def test_what_follows_a_rate_of_the_host_is_not_captured() -> None:
     """A captured step would go on with the rate of the step that was captured."""
     assert not is_capturable(Bench("AdamW").optimizer)
+
+
+def test_moments_of_8_bits_take_their_rate_from_the_host() -> None:
+    """On a GPU too: their library would wait for a rate on the device in every step."""
+    pytest.importorskip("bitsandbytes")
+    with FakeTensorMode():  # a GPU's tensor without its numbers, so that none is needed
+        parameter = nn.Parameter(torch.empty(SIZE, device="cuda"))
+    optimizer = build_optimizer([RateGroup([parameter], 0.1)], build_settings(optimizer="AdamW8bit"))
+    set_rate(optimizer, 0.5, 0)
+    rate = optimizer.param_groups[0]["lr"]
+    assert (type(rate), rate) == (float, 0.05)
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.05])

@@ -1,6 +1,7 @@
 """The optimiser and its memory: AdamW, AdamW with moments of 8 bits, or Prodigy; and its state as tensors and numbers.
 
-It sees a few flat float32 tensors by rate group and nothing of what they mean. Nothing here waits for the device.
+It sees a few flat float32 tensors by rate group and nothing of what they mean. Nothing here waits for the device, but
+for AdamW8bit: its library waits after each tensor that it has moved, and takes its rate from the host.
 """
 
 from __future__ import annotations
@@ -50,13 +51,14 @@ def check_optimizer(settings: Settings, device: torch.device) -> None:
 def build_optimizer(groups: Sequence[RateGroup], settings: Settings) -> torch.optim.Optimizer:
     """Return the optimiser that the settings name.
 
-    AdamW is the fused one: a launch a tensor. On a GPU its rate is a tensor there, so that a captured step follows the
-    schedule.
+    AdamW is the fused one: a launch a tensor. On a GPU its rate and Prodigy's are tensors there, so that captured steps
+    follow the schedule. AdamW8bit's is a number: its library would read a tensor back in every step.
 
     Raises:
         InvalidInput: Prodigy, which finds one rate, is asked to follow several.
     """
-    rows = [_describe(group, settings.weight_decay) for group in groups]
+    follows_device = settings.optimizer != "AdamW8bit"
+    rows = [_describe(group, settings.weight_decay, follows_device=follows_device) for group in groups]
     if settings.optimizer == "Prodigy":
         _refuse_rates(groups)
         return Prodigy(rows, settings.weight_decay)
@@ -146,13 +148,14 @@ def join_state(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], pla
         _fill_rate(group, saved["lr"])
 
 
-def _describe(group: RateGroup, weight_decay: float) -> dict[str, Any]:
-    """Return a rate group as optimisers take it."""
+def _describe(group: RateGroup, weight_decay: float, *, follows_device: bool) -> dict[str, Any]:
+    """Return a rate group as optimisers take it, its rate on the GPU where it is to follow the parameters there."""
     device = group.parameters[0].device
+    is_on_gpu = follows_device and device.type == "cuda"
     rate = group.learning_rate
     return {
         "params": group.parameters,
-        "lr": torch.tensor(rate, dtype=torch.float32, device=device) if device.type == "cuda" else rate,
+        "lr": torch.tensor(rate, dtype=torch.float32, device=device) if is_on_gpu else rate,
         "weight_decay": weight_decay if group.decays else 0.0,
         BASE_RATE: rate,
         UNTIL_STEP: group.until_step,
