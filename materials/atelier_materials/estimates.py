@@ -14,7 +14,13 @@ from dataclasses import dataclass
 from atelier_contract.architectures import FACTS, Architecture
 from atelier_contract.manifests import DatasetItem
 from atelier_contract.settings import Settings
-from atelier_materials.footprint import FLOAT_BYTES, count_mean_bytes, count_moment_bytes, learns_text
+from atelier_materials.footprint import (
+    FLOAT_BYTES,
+    count_mean_bytes,
+    count_moment_bytes,
+    count_orders,
+    learns_text,
+)
 
 HALF_BYTES = 2
 GIB = 1 << 30
@@ -29,6 +35,10 @@ CONTEXT_MARGIN = 1.1
 SAMPLE_BYTES_PER_PIXEL = 1.5
 """A PNG of a photograph."""
 KEPT_STATES = 2
+T5_PARAMETERS = 4_762_310_656
+"""Of its encoder, counted in the published config."""
+PRIOR_ROWS = 2
+"""Rows of a step with prior preservation, for each without: a prior picture follows every picture of the dataset."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +61,11 @@ class FamilyCosts:
     pictures a second), times three for a GPU of a third of its speed."""
     latent_channels: int
     token_bytes: int
-    """Encoded text of one caption in half precision: tokens times width, and the pooled vector."""
+    """Encoded text of one caption, as its encoders answer: tokens times width, and the pooled vector."""
+    t5_bytes: int = 0
+    """Of `text_bytes`, those of T5, whose number format is the denoiser's."""
+    t5_token_bytes: int = 0
+    """Of `token_bytes`, likewise."""
 
 
 COSTS = {
@@ -63,7 +77,7 @@ COSTS = {
         activation_bytes=0.4 * GIB,
         seconds_per_picture=3 / 90,
         latent_channels=4,
-        token_bytes=77 * 768 * HALF_BYTES,
+        token_bytes=77 * 768 * FLOAT_BYTES,
     ),
     Architecture.STABLE_DIFFUSION_XL: FamilyCosts(
         linear_share=0.87,
@@ -73,17 +87,19 @@ COSTS = {
         activation_bytes=1.7 * GIB,
         seconds_per_picture=3 / 13,
         latent_channels=4,
-        token_bytes=(77 * 2048 + 1280) * HALF_BYTES,
+        token_bytes=(77 * 2048 + 1280) * FLOAT_BYTES,
     ),
     Architecture.FLUX_1: FamilyCosts(
         linear_share=0.99,
         adapter_parameters={"attention": 1_634_304, "attentionMlp": 4_085_760, "attentionMlpConv": 4_085_760},
-        text_bytes=123_060_480 * FLOAT_BYTES + 4_762_310_656 * HALF_BYTES,
+        text_bytes=123_060_480 * FLOAT_BYTES + T5_PARAMETERS * HALF_BYTES,
         picture_bytes=83_819_683 * FLOAT_BYTES,
         activation_bytes=6 * GIB,
         seconds_per_picture=3 / 2,
         latent_channels=16,
-        token_bytes=(512 * 4096 + 768) * HALF_BYTES,
+        token_bytes=512 * 4096 * HALF_BYTES + 768 * FLOAT_BYTES,
+        t5_bytes=T5_PARAMETERS * HALF_BYTES,
+        t5_token_bytes=512 * 4096 * HALF_BYTES,
     ),
 }
 
@@ -120,6 +136,7 @@ class Estimate:
     """What a run is expected to need."""
 
     gpu_memory_bytes: int
+    """Where the pod's disk holds `cache_bytes`; else encoders that were to rest stay."""
     storage_bytes: int
     """Of checkpoints, samples and the two states that are kept."""
     cache_bytes: int
@@ -142,13 +159,15 @@ def estimate_run(
     costs = COSTS[architecture]
     area = (settings.resolution / FACTS[architecture].resolution_px) ** 2
     trained = count_trained(architecture, settings)
+    has_prior = settings.concept_model is not None and settings.concept_model.prior is not None
+    rows = settings.steps * settings.batch_size * (PRIOR_ROWS if has_prior else 1)
     # A denoiser smaller than the published one costs less in proportion, a pruned FLUX or a tiny model of tests.
     size = min(1.0, base.denoiser_parameters / PUBLISHED_PARAMETERS[architecture])
     return Estimate(
         gpu_memory_bytes=int(_estimate_memory(architecture, settings, base, trained, area * size)),
         storage_bytes=int(_estimate_storage(settings, trained)),
         cache_bytes=int(_estimate_cache(settings, costs, items)),
-        seconds=int(settings.steps * settings.batch_size * costs.seconds_per_picture * area * size),
+        seconds=int(rows * costs.seconds_per_picture * area * size),
     )
 
 
@@ -164,6 +183,17 @@ def count_trained(architecture: Architecture, settings: Settings) -> int:
     return trained + (concept.embedding.vectors * EMBEDDING_WIDTH if concept.embedding else 0)
 
 
+def count_text_bytes(architecture: Architecture, settings: Settings) -> int:
+    """Return the size of the published text encoders, in the number formats that the settings ask for."""
+    costs = COSTS[architecture]
+    return costs.text_bytes + (_count_widenings(settings) - 1) * costs.t5_bytes
+
+
+def _count_widenings(settings: Settings) -> int:
+    """Return how many bytes there are for one of half precision, in all that follows the denoiser's number format."""
+    return FLOAT_BYTES // HALF_BYTES if settings.precision == "float32" else 1
+
+
 def _estimate_memory(
     architecture: Architecture, settings: Settings, base: BaseModelSize, trained: int, work: float
 ) -> float:
@@ -177,15 +207,16 @@ def _estimate_memory(
         work: of a picture, as a share of one at the native size in the published model.
     """
     costs = COSTS[architecture]
+    widening = _count_widenings(settings)
     lean = costs.linear_share if settings.quantization != "none" else 0.0
-    weight_bytes = lean * WEIGHT_BYTES[settings.quantization] + (1 - lean) * WEIGHT_BYTES["none"]
+    weight_bytes = lean * WEIGHT_BYTES[settings.quantization] + (1 - lean) * WEIGHT_BYTES["none"] * widening
     denoiser = base.denoiser_parameters * weight_bytes
     most = math.inf if base.weights_bytes is None else base.weights_bytes * HALF_BYTES
-    text, vae = min(costs.text_bytes, most), min(costs.picture_bytes, most)
+    text, vae = min(count_text_bytes(architecture, settings), most), min(costs.picture_bytes, most)
     encoding = ENCODING_BYTES_PER_PIXEL * FACTS[architecture].resolution_px ** 2 * work
     beside = denoiser + (text if learns_text(settings) else 0)
     steps = trained * (FLOAT_BYTES + HALF_BYTES) + _count_state_bytes(settings, trained)
-    phases = (text + vae, beside + vae + encoding, beside + steps + costs.activation_bytes * work)
+    phases = (text + vae, beside + vae + encoding, beside + steps + costs.activation_bytes * widening * work)
     return FRAMEWORK_BYTES + CONTEXT_MARGIN * max(phases)
 
 
@@ -201,8 +232,10 @@ def _estimate_storage(settings: Settings, trained: int) -> float:
 
 
 def _estimate_cache(settings: Settings, costs: FamilyCosts, items: Sequence[DatasetItem]) -> float:
-    """Return the size of means in half precision, once or with their mirror, and of each caption's encoding."""
+    """Return the size of means in half precision, once or with their mirror, and of each text that is encoded ahead."""
     sides = 2 if settings.flip else 1
     latents = sides * costs.latent_channels * (settings.resolution // 8) ** 2 * HALF_BYTES
-    captions = sum(1 + len(item.other_captions) for item in items) if settings.embedding is None else 0
-    return len(items) * latents + captions * costs.token_bytes
+    captions = [caption for item in items for caption in (item.caption or "", *item.other_captions)]
+    texts = 0 if learns_text(settings) else sum(count_orders(settings, caption) for caption in captions)
+    token_bytes = costs.token_bytes + (_count_widenings(settings) - 1) * costs.t5_token_bytes
+    return len(items) * latents + texts * token_bytes

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from atelier_contract.architectures import Architecture
+from atelier_contract.manifests import DatasetItem
 from atelier_materials.estimates import COSTS, GIB, PUBLISHED_PARAMETERS, BaseModelSize, count_trained, estimate_run
 from learning import EMBEDDING, build_settings
 
@@ -16,6 +17,20 @@ PUBLISHED_BYTES = {
     Architecture.FLUX_1: 33_900_000_000,
 }
 """Of the published models' needed weights, as they lie there: enough for no part to be taken for a tiny one."""
+
+
+PRIOR = {"weight": 1.0, "prompt": "a teapot", "pictures": 10}
+TAGS = "tkxw, red, round, glossy, steel, lid"
+
+
+def estimate_texts(architecture: Architecture, caption: str = TAGS, **changes: Any) -> int:
+    """Return what a picture's texts are expected to take in the cache, beside its latents."""
+    item = DatasetItem(path="a.png", bytes=1, sha256="0" * 64, width=64, height=64, caption=caption)
+    size = BaseModelSize(PUBLISHED_PARAMETERS[architecture])
+    learned = estimate_run(
+        architecture, build_settings(conceptModel={"textEncoderLearningRate": 1e-4}), size, [item]
+    ).cache_bytes
+    return estimate_run(architecture, build_settings(**changes), size, [item]).cache_bytes - learned
 
 
 def estimate_memory(architecture: Architecture, resolution: int = 1024, **changes: Any) -> int:
@@ -62,3 +77,63 @@ def test_the_optimisers_own_memory_is_counted(changes: dict[str, Any], floats: f
     more = estimate_memory(Architecture.STABLE_DIFFUSION_XL, **large, **changes)
     less = estimate_memory(Architecture.STABLE_DIFFUSION_XL, **large)
     assert (more - less) / (trained * 4 * 1.1) == pytest.approx(floats, rel=0.03)
+
+
+def test_float32_doubles_weights_and_activations() -> None:
+    """FLUX in float32 is asked as much again for its weights, and for what one picture leaves for the way back."""
+    more = estimate_memory(Architecture.FLUX_1, precision="float32") - estimate_memory(Architecture.FLUX_1)
+    assert more > PUBLISHED_PARAMETERS[Architecture.FLUX_1] * 2 + COSTS[Architecture.FLUX_1].activation_bytes
+
+
+def test_float32_widens_t5() -> None:
+    """Beside a small denoiser T5 is the most, and in float32 it takes 9.5 GB more."""
+    size = BaseModelSize(1_000_000, PUBLISHED_BYTES[Architecture.FLUX_1])
+    half, wide = (
+        estimate_run(Architecture.FLUX_1, build_settings(precision=precision), size, []).gpu_memory_bytes
+        for precision in ("bfloat16", "float32")
+    )
+    assert (wide - half) / (1.1 * 4_762_310_656 * 2) == pytest.approx(1, rel=0.01)
+
+
+def test_weights_in_few_bits_are_no_wider_in_float32() -> None:
+    """What is kept in few bits stays so in float32: FLUX in 8 bits gains only what is not, and its activations."""
+    need = estimate_memory(Architecture.FLUX_1, quantization="8bit", precision="float32")
+    assert need < estimate_memory(Architecture.FLUX_1, precision="bfloat16")
+
+
+def test_prior_rows_double_the_time() -> None:
+    """Each step of a run with prior preservation computes as many rows again."""
+    size = BaseModelSize(PUBLISHED_PARAMETERS[Architecture.FLUX_1])
+    without, beside = (
+        estimate_run(Architecture.FLUX_1, build_settings(conceptModel=concept), size, []).seconds
+        for concept in ({}, {"prior": PRIOR})
+    )
+    assert beside == pytest.approx(2 * without, abs=1)
+
+
+def test_every_order_of_tags_is_counted() -> None:
+    """Where tags are shuffled the cache holds eight texts of a caption instead of one."""
+    plain = estimate_texts(Architecture.FLUX_1)
+    assert estimate_texts(Architecture.FLUX_1, shuffleTags=True) == 8 * plain
+
+
+def test_a_caption_without_tags_has_one_order() -> None:
+    """A sentence is one text, whether or not tags are shuffled."""
+    sentence = "a red teapot on a table"
+    assert estimate_texts(Architecture.FLUX_1, sentence, shuffleTags=True) == estimate_texts(
+        Architecture.FLUX_1, sentence
+    )
+
+
+@pytest.mark.parametrize(
+    ("architecture", "precision", "size_bytes"),
+    [
+        (Architecture.STABLE_DIFFUSION_1, "bfloat16", 77 * 768 * 4),
+        (Architecture.STABLE_DIFFUSION_XL, "bfloat16", (77 * 2048 + 1280) * 4),
+        (Architecture.FLUX_1, "bfloat16", 512 * 4096 * 2),
+        (Architecture.FLUX_1, "float32", 512 * 4096 * 4),
+    ],
+)
+def test_texts_are_counted_as_encoders_answer(architecture: Architecture, precision: str, size_bytes: int) -> None:
+    """CLIP answers in float32, T5 in the denoiser's number format; nothing is rounded to be kept."""
+    assert estimate_texts(architecture, precision=precision) == pytest.approx(size_bytes, rel=0.002)

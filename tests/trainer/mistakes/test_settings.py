@@ -12,6 +12,7 @@ from atelier_contract.inputs import BaseModelInput, DatasetInput, TrainingInput
 from atelier_contract.manifests import DatasetItem
 from atelier_contract.settings import Settings
 from atelier_materials.errors import InvalidInput
+from atelier_materials.estimates import PUBLISHED_PARAMETERS, BaseModelSize, estimate_run
 from atelier_materials.store.documents import parse_document
 from atelier_trainer.commands.advice import list_advice
 from atelier_trainer.commands.refusals import check_settings
@@ -317,6 +318,24 @@ def test_large_caches_are_said() -> None:
     """Encodings of tens of gigabytes are said before they fill the store."""
     told = list_advice(ask(build_settings(**USUAL)), TWENTY, FACTS, cache_bytes=52_000_000_000)
     assert_one_sentence(told[0], "take about 52 GB of the store")
+
+
+def test_a_disk_that_is_too_small_for_shuffled_tags_is_said() -> None:
+    """FLUX with 2,000 shuffled captions is told how much disk keeps T5 off the GPU, and what T5 takes there."""
+    settings = build_settings(**USUAL | {"steps": 20_000, "shuffleTags": True, "snrGamma": 0})
+    items = draw_items(2_000, caption="tkxw, red, round, glossy, steel, lid %d")
+    size = BaseModelSize(PUBLISHED_PARAMETERS[FLUX])
+    told = list_advice(ask(settings, FLUX.value), items, FACTS, estimate_run(FLUX, settings, size, items).cache_bytes)
+    words = "shuffleTags: up to 8 orders", "67 GB of the store", "spec.pod.ephemeralStorage below 126Gi", "9.3 GiB more"
+    assert_one_sentence(told[0], *words)
+
+
+def test_encoders_that_learn_are_not_said_to_stay() -> None:
+    """Where text encoders learn they are in the estimate already: a small disk adds nothing to it."""
+    settings = build_settings(**USUAL, conceptModel={"textEncoderLearningRate": 1e-5})
+    told = list_advice(ask(settings), TWENTY, FACTS, cache_bytes=52_000_000_000)
+    assert "take about 52 GB" in told[0]
+    assert "GPU memory" not in told[0]
 
 
 def test_prodigy_needs_no_usual_rate() -> None:

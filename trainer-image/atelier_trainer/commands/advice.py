@@ -7,6 +7,7 @@ caption, a prompt or more than one file's name: they become conditions that many
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from atelier_contract import defaults
@@ -14,7 +15,10 @@ from atelier_contract.inputs import TrainingInput
 from atelier_contract.manifests import DatasetItem
 from atelier_contract.settings import Settings
 from atelier_materials.dataset.triggers import put_trigger
+from atelier_materials.estimates import GIB, count_text_bytes
+from atelier_materials.footprint import TAG_ORDERS, learns_text
 from atelier_trainer.edges.base_model_facts import BaseModelFacts
+from atelier_trainer.edges.cache import DISK_SHARE
 
 MANY_CACHE_BYTES = 10_000_000_000
 """Of encodings: from here on their size is worth a sentence."""
@@ -41,11 +45,21 @@ def list_advice(
         *_judge_unused(settings, items, facts),
     ]
     if cache_bytes >= MANY_CACHE_BYTES:
-        found.append(
-            f"the encodings of {len(items)} pictures and their captions take about {cache_bytes / 1e9:.0f} GB of the "
-            "store, once for this dataset"
-        )
+        found.append(_describe_cache(asked, len(items), cache_bytes))
     return found[:MOST_SENTENCES]
+
+
+def _describe_cache(asked: TrainingInput, pictures: int, cache_bytes: int) -> str:
+    """Say what encodings take, and what becomes of a run whose disk does not hold them: it is not known here."""
+    settings = asked.settings
+    orders = f" (tuning.shuffleTags: up to {TAG_ORDERS} orders of each)" if settings.shuffle_tags else ""
+    text_bytes = 0 if learns_text(settings) else count_text_bytes(asked.base_model.architecture, settings)
+    stays = f", and text encoders stay in GPU memory, {text_bytes / GIB:.1f} GiB more than estimated"
+    return (
+        f"the encodings of {pictures} pictures and their captions{orders} take about {cache_bytes / 1e9:.0f} GB of the "
+        f"store, once for this dataset, and of the training pod's disk: with spec.pod.ephemeralStorage below "
+        f"{math.ceil(cache_bytes / DISK_SHARE / GIB)}Gi they are made in every step{stays if text_bytes else ''}"
+    )
 
 
 def _judge_rate(settings: Settings) -> Iterator[str]:

@@ -36,11 +36,6 @@ PHRASINGS = (
 placeholder varies, so that its vectors carry the concept and not the sentence. The sentences are our own."""
 
 
-VARIANTS = 8
-"""Orders that a caption's tags are shuffled into. A bounded number keeps every text that a run can read known before
-the first step, so that all are encoded once: eight orders of tags vary as much as a small set is seen."""
-
-
 def shuffle_tags(caption: str, keep: int, variant: int) -> str:
     """Return a caption with the parts between its commas in another order, the first `keep` in place.
 

@@ -191,8 +191,8 @@ def _encode_texts(
         bench.family.rest_text()
     else:  # they are asked in every step, and bringing them costs more than room
         bench.progress.warn(
-            "scratch space does not hold all encoded texts: some are encoded whenever they are read, which is slower; "
-            "raise spec.pod.ephemeralStorage"
+            "scratch space does not hold all encoded texts: some are encoded whenever they are read, which is slower, "
+            "and the text encoders stay in memory; raise spec.pod.ephemeralStorage"
         )
     return encoder
 

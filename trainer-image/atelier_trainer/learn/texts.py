@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from atelier_contract.settings import Settings
-from atelier_trainer.learn.captions import VARIANTS, Wording, shuffle_tags
+from atelier_materials.footprint import TAG_ORDERS
+from atelier_trainer.learn.captions import Wording, shuffle_tags
 from atelier_trainer.learn.draws import Draws
 from atelier_trainer.records import Picture
 
@@ -42,7 +43,7 @@ class PictureTexts:
             return self.wording.word(None, self.draws.pick(phrasings, "phrasing", step) if phrasings else 0)
         caption = captions[self.draws.pick(len(captions), "caption", step, item) if len(captions) > 1 else 0]
         if self.settings.shuffle_tags:
-            caption = shuffle_tags(caption, self.settings.keep_tags, self.draws.pick(VARIANTS, "tags", step, item))
+            caption = shuffle_tags(caption, self.settings.keep_tags, self.draws.pick(TAG_ORDERS, "tags", step, item))
         return self.wording.word(caption)
 
     def list_all(self) -> list[str]:
@@ -56,7 +57,7 @@ class PictureTexts:
             for pick in range(max(1, len(self.wording.phrasings))):
                 yield self.wording.word(None, pick)
         for caption in captions:
-            for variant in range(VARIANTS if self.settings.shuffle_tags else 1):
+            for variant in range(TAG_ORDERS if self.settings.shuffle_tags else 1):
                 yield self.wording.word(shuffle_tags(caption, self.settings.keep_tags, variant))
 
 

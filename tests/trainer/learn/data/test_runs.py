@@ -85,7 +85,9 @@ def test_run_without_space_ends_the_same(first: Finished, tmp_path: Path) -> Non
     scratch = tmp_path / "small"
     finished = run(scratch, workspace=build(scratch, MemoryCache(capacity_bytes=0)))
     assert_equal_ends(finished, first)
-    assert any("scratch space" in warning for warning in finished.reports.reports[-1].warnings)
+    told = [warning for warning in finished.reports.reports[-1].warnings if "scratch space" in warning]
+    assert any("all latents" in warning for warning in told)
+    assert any("the text encoders stay in memory" in warning for warning in told)
 
 
 def test_going_on_from_a_state_ends_the_same(first: Finished, cache: MemoryCache, tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from atelier_materials.footprint import TAG_ORDERS, count_orders
 from atelier_trainer.learn import prompts as prompts_module
-from atelier_trainer.learn.captions import PHRASINGS, VARIANTS, Wording, shuffle_tags
+from atelier_trainer.learn.captions import PHRASINGS, Wording, shuffle_tags
 from atelier_trainer.learn.draws import Draws
 from atelier_trainer.learn.encodings import MemoryCache, build_keys
 from atelier_trainer.learn.pausing import Interrupted
@@ -42,12 +43,19 @@ def draw_many(texts: PictureTexts, index: int = 0) -> list[str]:
     return [texts.draw(step, 0, index) for step in range(200)]
 
 
-@given(st.text(alphabet="ab ,", max_size=40), st.integers(0, 6), st.integers(0, VARIANTS - 1))
+@given(st.text(alphabet="ab ,", max_size=40), st.integers(0, 6), st.integers(0, TAG_ORDERS - 1))
 def test_shuffling_keeps_the_tags(caption: str, keep: int, variant: int) -> None:
     """A shuffled caption has the same tags, the first of them in place."""
     before = [tag.strip() for tag in caption.split(",")]
     after = [tag.strip() for tag in shuffle_tags(caption, keep, variant).split(",")]
     assert (sorted(after), after[:keep]) == (sorted(before), before[:keep])
+
+
+@pytest.mark.parametrize("caption", ["a teapot", "tkxw, red", "tkxw, red, round", "tkxw, red, round, lid", TAGS])
+def test_no_more_orders_than_are_counted(caption: str) -> None:
+    """What is estimated of a shuffled caption is not less than what is encoded."""
+    listed = texts_of(picture(caption), shuffleTags=True).list_all()
+    assert len(listed) <= count_orders(build_settings(shuffleTags=True), caption)
 
 
 def test_variant_0_is_the_caption_itself() -> None:
@@ -57,14 +65,14 @@ def test_variant_0_is_the_caption_itself() -> None:
 
 def test_variants_differ() -> None:
     """Of six tags, eight variants are eight orders."""
-    assert len({shuffle_tags(TAGS, 1, variant) for variant in range(VARIANTS)}) == VARIANTS
+    assert len({shuffle_tags(TAGS, 1, variant) for variant in range(TAG_ORDERS)}) == TAG_ORDERS
 
 
 def test_kept_tags_stay_in_front() -> None:
     """With keepTags 2 the first two tags are said first in every step, the others in several orders."""
     said = draw_many(texts_of(picture(TAGS), shuffleTags=True, keepTags=2))
     assert all(text.startswith("tkxw, red, ") for text in said)
-    assert 2 < len(set(said)) <= VARIANTS
+    assert 2 < len(set(said)) <= TAG_ORDERS
 
 
 def test_tags_stay_without_shuffling() -> None:
