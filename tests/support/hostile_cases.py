@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from atelier_contract.reasons import Finding
+from hostile_tables import TABLE_CASES, TABLE_SUFFIXES, meet_table
 
 MEMORY_MIB = 512
 """What any one file may cost; an inspection's pod has twice as much."""
@@ -84,6 +85,53 @@ def build_zip_bomb(path: Path) -> None:
             archive.writestr(f"{number}.png", bytes(64 << 20))
 
 
+def build_deep_path(path: Path) -> None:
+    """Write a tar.gz of one file in a hundred thousand folders."""
+    with tarfile.open(path, "w:gz", format=tarfile.GNU_FORMAT) as archive:
+        archive.addfile(tarfile.TarInfo("a/" * 100_000 + "b.png"))
+
+
+def build_deep_zip(path: Path) -> None:
+    """Write a zip of one file in as many folders as a name in it can hold."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/" * 32_000 + "b.png", b"")
+
+
+def build_deep_paths(path: Path) -> None:
+    """Write a tar.gz of 3,000 files, each in 440 folders of its own, whose paths are as long as is allowed."""
+    with tarfile.open(path, "w:gz", format=tarfile.GNU_FORMAT, compresslevel=1) as archive:
+        for number in range(3_000):
+            archive.addfile(tarfile.TarInfo(f"{number}/" + "a/" * 440 + "b.png"))
+
+
+def build_digits(path: Path) -> None:
+    """Write a tar whose extended header is 80,000 digits."""
+    header = tarfile.TarInfo("pax")
+    header.type, header.size = tarfile.XHDTYPE, 80_384
+    entry = tarfile.TarInfo("a.png").tobuf(tarfile.USTAR_FORMAT)
+    path.write_bytes(header.tobuf(tarfile.USTAR_FORMAT) + b"1" * header.size + entry + bytes(1024))
+
+
+def build_holes(path: Path) -> None:
+    """Write a tar of a file that has seven million holes."""
+    header = tarfile.TarInfo("a.png")
+    header.type = tarfile.GNUTYPE_SPARSE
+    told = bytearray(header.tobuf(tarfile.GNU_FORMAT))
+    told[386:482], told[482], told[148:156] = b"00000000001\0" * 8, 1, b" " * 8
+    told[148:156] = b"%06o\0 " % sum(told)
+    more = (b"00000000001\0" * 42 + b"\1").ljust(512, b"\0")
+    path.write_bytes(told + more * 350_000 + bytes(512 + 1024))
+
+
+def build_zip_of_fields(path: Path) -> None:
+    """Write a zip of 60 files, each with 16,000 empty fields."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(60):
+            info = zipfile.ZipInfo(f"{number}.png")
+            info.extra = b"\x99\x99\0\0" * 16_000
+            archive.writestr(info, b"")
+
+
 def build_png_bomb(path: Path, depth: int = 8, width: int = 9000, height: int = 8800) -> None:
     """Write a PNG with four channels that decodes to a hundredfold, as large as is decoded or larger."""
     header = struct.pack(">IIBBBBB", width, height, depth, 6, 0, 0, 0)
@@ -118,6 +166,40 @@ def build_untold_film(path: Path) -> None:
     frame = b"".join(_chunks((b"fcTL", bytes(26)), (b"fdAT", bytes(16))))
     data = build_film_png(2)
     path.write_bytes(data[:-12] + frame * 100_000 + data[-12:])
+
+
+def build_wide_png(path: Path, name: bytes = b"IDAT") -> None:
+    """Write a small PNG with a chunk of 400 MiB, which is a hole on the disk."""
+    from picture_files import draw_png
+
+    data, begin, length = draw_png(), 8 + 25, 400 << 20
+    with path.open("wb") as file:
+        file.write(data[:begin] + struct.pack(">I", length) + name)
+        file.seek(length + 4, os.SEEK_CUR)
+        file.write(data[begin:])
+
+
+def build_png_of_notes(path: Path) -> None:
+    """Write a small PNG with 400 MiB of something else."""
+    build_wide_png(path, b"noTe")
+
+
+def build_filled_jpeg(path: Path, between: bytes = b"\xff" * (32 << 20)) -> None:
+    """Write a small JPEG with 32 MiB of fill before its first segment, or with something else there."""
+    from picture_files import draw_jpeg
+
+    data = draw_jpeg()
+    path.write_bytes(data[:2] + between + data[2:])
+
+
+def build_jpeg_of_markers(path: Path) -> None:
+    """Write the same with markers that stand alone and look like segments of 64 KiB, of which there are none."""
+    build_filled_jpeg(path, (b"\xff\xd0\xff\xfd" + bytes(65_531)) * 500)
+
+
+def build_jpeg_of_exif(path: Path) -> None:
+    """Write the same with 500 segments of EXIF."""
+    build_filled_jpeg(path, (b"\xff\xe1\xff\xffExif\0\0MM\0*\0\0\0\x08" + bytes(65_519)) * 500)
 
 
 def build_scans(path: Path) -> None:
@@ -174,6 +256,12 @@ CASES: dict[str, tuple[str, Callable[[Path], None], Finding | None]] = {
     "zip of a million entries": ("a.zip", build_zip_of_a_million, Finding.ARCHIVE_TOO_MANY_FILES),
     "tar.gz of 1:1000": ("a.tar.gz", build_gzip_bomb, Finding.ARCHIVE_BOMB),
     "zip of 1:1000": ("a.zip", build_zip_bomb, Finding.ARCHIVE_BOMB),
+    "tar.gz of 100,000 folders": ("a.tar.gz", build_deep_path, Finding.ARCHIVE_BOMB),
+    "zip of 32,000 folders": ("a.zip", build_deep_zip, Finding.NAME_TOO_LONG),
+    "tar.gz of 1,300,000 folders": ("a.tar.gz", build_deep_paths, Finding.ARCHIVE_TOO_MANY_FILES),
+    "tar with a header of digits": ("a.tar", build_digits, Finding.ARCHIVE_BOMB),
+    "tar of seven million holes": ("a.tar", build_holes, Finding.ARCHIVE_UNREADABLE),
+    "zip of a million fields": ("a.zip", build_zip_of_fields, Finding.ARCHIVE_BOMB),
     "png of 79 megapixels": ("a.png", build_png_bomb, None),
     "png of 79 megapixels, 16 bits": ("a.png", build_deep_png, None),
     "webp of 20 megapixels": ("a.webp", build_webp, None),
@@ -181,10 +269,17 @@ CASES: dict[str, tuple[str, Callable[[Path], None], Finding | None]] = {
     "webp of 100,000 frames": ("a.webp", build_film, Finding.TOO_MANY_FRAMES),
     "png of 100,000 frames": ("a.png", build_told_film, Finding.TOO_MANY_FRAMES),
     "png of 100,000 frames untold": ("a.png", build_untold_film, Finding.TOO_MANY_FRAMES),
+    "png of 400 MiB of pixels": ("a.png", build_wide_png, Finding.PICTURE_BOMB),
+    "png of 400 MiB beside pixels": ("a.png", build_png_of_notes, Finding.PICTURE_BOMB),
+    "jpeg of fill": ("a.jpg", build_filled_jpeg, Finding.PICTURE_BOMB),
+    "jpeg of lone markers": ("a.jpg", build_jpeg_of_markers, Finding.PICTURE_BOMB),
+    "jpeg of much exif": ("a.jpg", build_jpeg_of_exif, Finding.PICTURE_BOMB),
     "jpeg of many scans": ("a.jpg", build_scans, Finding.PICTURE_BOMB),
     "jpeg and zip": ("a.jpg", build_polyglot, Finding.POLYGLOT_PICTURE),
+    **TABLE_CASES,
 }
-"""Name, file, how it is built, and what is found; None: it is a picture, the heaviest that is taken."""
+"""Name, file, how it is built, and what is found, which may be why an entry is left out; None: it is a picture, the
+heaviest that is taken."""
 SLOW_CASES: dict[str, tuple[str, Callable[[Path], None], Finding | None]] = {
     "heic of 50 megapixels": ("a.heic", build_heic, None),
 }
@@ -219,12 +314,14 @@ def meet(path: Path) -> Finding | None:
     from atelier_materials.dataset.pictures import PictureRefused, look_at_picture
     from atelier_materials.errors import ArchiveRefused
 
+    if path.suffix in TABLE_SUFFIXES:
+        return meet_table(path)
     try:
         if is_archive(path):
             with tempfile.TemporaryDirectory() as folder:
-                unpack(path, Path(folder))
-        else:
-            look_at_picture(path)
+                left_out = unpack(path, Path(folder))
+            return left_out[0].finding if left_out else None
+        look_at_picture(path)
     except (ArchiveRefused, PictureRefused) as refused:
         return refused.finding
     return None

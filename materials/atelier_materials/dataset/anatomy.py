@@ -11,6 +11,7 @@ In: the mapped bytes of a file. Out: an `Anatomy`, or a refusal. Decodes nothing
 from __future__ import annotations
 
 import mmap
+import re
 import struct
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,6 +24,9 @@ MAX_CHUNKS = 100_000
 """Of a PNG: 800 MB in the smallest chunks that encoders write (8 KiB)."""
 MAX_SEGMENTS = 4_000
 """Of other containers, and of what is not pixels in a PNG. Profiles and previews make some hundred at most."""
+MAX_BESIDE_BYTES = 16 << 20
+"""Of a JPEG before its pixels, of a PNG beside them: decoders keep it in memory, in some cases each piece joined to all
+before. Profiles and previews make some megabytes."""
 MAX_SCANS = 100
 """Of a JPEG: progressive encoders write about 10. Each scan costs the whole picture's time (libjpeg-turbo's advice)."""
 Bytes = bytes | mmap.mmap
@@ -46,7 +50,17 @@ HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"
 """ISO/IEC 23008-12, annexes B and F."""
 FRAME_OF_JPEG = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """Markers that open a frame: SOF0 to SOF15 (ITU T.81, table B.1)."""
+CHANNELS_OF_PNG = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""By its kind of colours (PNG, third edition, table 8)."""
+SMALL_PNG_BYTES = 64 << 10
+"""Of a PNG so small, whatever is in it is no burden."""
 START_OF_SCAN = b"\xff\xda"
+SEGMENT = re.compile(rb"\xff[\x02-\xcf\xda-\xfe]")
+"""What opens a segment: no fill, no escaped byte, no marker that stands alone (TEM, RST0 to 7, SOI, EOI). Decoders pass
+over everything else."""
+MAX_FILL_BYTES = 64 << 10
+"""Between the segments of a JPEG, of all together. The standard allows any number; encoders that round up where a
+segment begins write less than 4 KiB, and the decoder's own search takes a second for every few megabytes."""
 PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 
 PAYLOADS = (
@@ -140,7 +154,8 @@ def read_anatomy(data: Bytes) -> Anatomy:
 def _read_png(data: Bytes) -> Anatomy:
     """Walk the chunks: length, name, contents, check (PNG, third edition, section 5.3)."""
     width, height = struct.unpack_from(">II", data, 16)
-    at, frames, others, body = len(PNG_MAGIC), 1, 0, (len(data), 0)
+    at, frames, others, beside, body = len(PNG_MAGIC), 1, 0, 0, (len(data), 0)
+    most = _count_raw(data, width, height)
     for _ in range(MAX_CHUNKS):
         if at + 12 > len(data):  # cut off: the decoder will say so
             return Anatomy(Kind.PNG, width, height, frames, body=body, end=len(data))
@@ -153,6 +168,10 @@ def _read_png(data: Bytes) -> Anatomy:
             body = (min(body[0], at), at + 12 + length)
         else:
             others += 1
+        there, is_of_pixels = min(length, len(data) - at), name in {b"IDAT", b"fdAT"}
+        beside += 0 if is_of_pixels else there
+        if beside > MAX_BESIDE_BYTES or (is_of_pixels and there > most):  # what pixels leave over is read at once too
+            raise PictureRefused(Finding.PICTURE_BOMB)
         at += 12 + length
         if name == b"IEND":
             return Anatomy(Kind.PNG, width, height, frames, body=body, end=at)
@@ -161,25 +180,38 @@ def _read_png(data: Bytes) -> Anatomy:
     raise PictureRefused(Finding.TOO_MANY_FRAMES if frames > 1 else Finding.PICTURE_BOMB)
 
 
+def _count_raw(data: Bytes, width: int, height: int) -> int:
+    """Return how many bytes a PNG's pixels may be: without any compression, and an eighth for what packing adds."""
+    depth, colours = data[24], data[25]
+    row = (width * depth * CHANNELS_OF_PNG.get(colours, 4) + 7) // 8 + 1
+    return row * height * 9 // 8 + SMALL_PNG_BYTES
+
+
 def _read_jpeg(data: Bytes) -> Anatomy:
     """Walk the segments up to the first scan; from there on, markers stand out by themselves (ITU T.81, B.1.1)."""
     if data[4:6] == b"/*":  # a first segment of 12,074 bytes has another purpose: it opens a comment in a script
         raise PictureRefused(Finding.POLYGLOT_PICTURE)
-    at, width, height, progressive = 2, 0, 0, False
+    at, width, height, progressive, fill = 2, 0, 0, False, 0
     for _ in range(MAX_SEGMENTS):
-        while data[at : at + 2] == b"\xff\xff":  # fill bytes
-            at += 1
+        found = SEGMENT.search(data, at, at + MAX_FILL_BYTES)
+        if found is None:
+            is_cut_off = at + MAX_FILL_BYTES >= len(data)
+            raise PictureRefused(Finding.UNREADABLE_PICTURE if is_cut_off else Finding.PICTURE_BOMB)
+        fill += found.start() - at
+        at = found.start()
         marker, length = struct.unpack_from(">xBH", data, at)
         if marker in FRAME_OF_JPEG:
             height, width = struct.unpack_from(">HH", data, at + 5)
             progressive = marker in PROGRESSIVE
         at += 2 + length
+        if fill > MAX_FILL_BYTES or at > MAX_BESIDE_BYTES:
+            raise PictureRefused(Finding.PICTURE_BOMB)
         if marker == START_OF_SCAN[1]:
             break
     else:
         raise PictureRefused(Finding.PICTURE_BOMB)
-    found = data.find(b"\xff\xd9", at)
-    end = len(data) if found < 0 else found + 2
+    closing = data.find(b"\xff\xd9", at)
+    end = len(data) if closing < 0 else closing + 2
     scans = _count_scans(data, at, end)
     return Anatomy(Kind.JPEG, width, height, is_progressive=progressive, scans=scans, body=(at, end), end=end)
 

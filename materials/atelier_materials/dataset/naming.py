@@ -24,7 +24,9 @@ INVISIBLE = frozenset("\u200b\u2060\u2061\u2062\u2063\u2064\ufeff\u00ad\u180e")
 
 def judge_name(path: str) -> Finding | None:
     """Return why a file of this path is left out, or None where its name is fit to keep."""
-    if not (path.isascii() and path.isprintable()) and any(_is_unsafe(sign) for sign in path):
+    if len(path) > MAX_PATH_BYTES:  # first of all: looking at each sign takes its time
+        return Finding.NAME_TOO_LONG
+    if not path.isprintable() and any(_is_unsafe(sign) for sign in set(path)):  # whatever is unsafe is not printable
         return Finding.NAME_UNSAFE
     sizes = [len(part.encode()) for part in path.split("/")]
     if max(sizes) > MAX_PART_BYTES or len(path.encode()) > MAX_PATH_BYTES:

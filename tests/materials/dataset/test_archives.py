@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import stat
 import struct
@@ -140,6 +141,21 @@ def tell_all(fields: int) -> bytes:
     return buffer.getvalue()
 
 
+def tell_more(kind: bytes, body: bytes, times: int = 1) -> bytes:
+    """Return a tar whose entry has extended headers of this kind before it."""
+    header = tarfile.TarInfo("more")
+    header.type, header.size = kind, len(body)
+    padded = body + bytes(-len(body) % tarfile.BLOCKSIZE)
+    return (header.tobuf(tarfile.USTAR_FORMAT) + padded) * times + build_tar({"a.png": b"x"})
+
+
+def tell(name: str, value: str) -> bytes:
+    """Return a field of a pax header of less than a hundred bytes."""
+    rest = f" {name}={value}\n"
+    return f"{len(rest) + 2}{rest}".encode()
+
+
+DEEP = {"/".join(["a"] * number + ["b.png"]): b"" for number in (24, 50)}
 HOSTILE: dict[str, tuple[str, bytes, Finding]] = {
     "zip slip": ("a.zip", build_zip({"../evil.png": b"x"}), Finding.ARCHIVE_UNSAFE_PATH),
     "zip slip within": ("a.zip", build_zip({"a/../../evil.png": b"x"}), Finding.ARCHIVE_UNSAFE_PATH),
@@ -171,6 +187,13 @@ HOSTILE: dict[str, tuple[str, bytes, Finding]] = {
     "tar bomb xz": ("a.txz", build_tar({"a.png": bytes(4 << 20)}, "xz"), Finding.ARCHIVE_BOMB),
     "tar with a huge header": ("a.tar", lie(build_tar({"a.png": b"x"})), Finding.ARCHIVE_BOMB),
     "tar of shared fields": ("a.tar", tell_all(1000), Finding.ARCHIVE_BOMB),
+    "tar with many long names": ("a.tar", tell_more(b"L", b"b.png", 9), Finding.ARCHIVE_BOMB),
+    "tar with a header of digits": ("a.tar", tell_more(b"x", b"1" * 16_000), Finding.ARCHIVE_UNREADABLE),
+    "tar with a field cut off": ("a.tar", tell_more(b"x", b"30 path=b.png\n"), Finding.ARCHIVE_UNREADABLE),
+    "tar with a field of no size": ("a.tar", tell_more(b"x", tell("size", "?")), Finding.ARCHIVE_UNREADABLE),
+    "tar of holes": ("a.tar", tell_more(b"x", tell("GNU.sparse.major", "1")), Finding.ARCHIVE_UNREADABLE),
+    "tar of empty streams": ("a.tgz", gzip.compress(b"") * 600 + build_tar({}, "gz"), Finding.ARCHIVE_BOMB),
+    "zip of folders": ("a.zip", build_zip(DEEP), Finding.ARCHIVE_TOO_MANY_FILES),
     "tar that goes back": ("a.tar", go_back(build_tar({"a.png": b"x", "b.png": b"y"})), Finding.ARCHIVE_UNREADABLE),
     "zstandard": ("a.tar", b"\x28\xb5\x2f\xfd" + bytes(600), Finding.ARCHIVE_UNREADABLE),
     "no archive": ("a.zip", b"hello", Finding.ARCHIVE_UNREADABLE),
@@ -196,6 +219,32 @@ def test_tar_of_git_archive_is_unpacked(folder: Path) -> None:
     """A few fields that a tar sets for all its entries, as `git archive` does with its commit, are no fault."""
     assert unpack(write(folder, "a.tar", tell_all(2)), folder) == []
     assert read_all(folder) == {"a.png": b""}
+
+
+@pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_longest_path_is_read(folder: Path, form: int) -> None:
+    """A tar tells a path of 900 bytes in a header of its own, of one kind or the other: it is read whole."""
+    path = "/".join(["\u00fc" * 99] * 4) + "/" + "a" * 100 + ".png"
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=form) as archive:
+        archive.addfile(tarfile.TarInfo(path))
+    assert unpack(write(folder, "a.tar", buffer.getvalue()), folder) == []
+    assert read_all(folder) == {path: b""}
+
+
+def test_long_path_is_left_out_and_shown_short(folder: Path) -> None:
+    """What is too long to keep is named by its end, of so many signs as a line can hold."""
+    path = "a/" * 1000 + "b.png"
+    (found,) = unpack(write(folder, "a.zip", build_zip({path: b"x"})), folder)
+    assert (found.finding, found.path) == (Finding.NAME_TOO_LONG, "\u2026" + path[-199:])
+
+
+def test_packed_in_several_streams(folder: Path) -> None:
+    """Tools that pack in parallel write many streams one after another, which are one archive."""
+    data = build_tar(GOOD)
+    packed = b"".join(gzip.compress(data[start : start + 4096]) for start in range(0, len(data), 4096))
+    unpack(write(folder, "a.tgz", packed), folder)
+    assert read_all(folder) == GOOD
 
 
 def test_refusal_shows_names_safely(folder: Path) -> None:
