@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from atelier_trainer.errors import OutOfMemory
 from atelier_trainer.learn.assembly import Batch
 from atelier_trainer.learn.capture import CapturedSteps, list_tensors
 from atelier_trainer.learn.draws import Draws
@@ -158,17 +157,21 @@ def test_released_steps_are_captured_anew() -> None:
     assert not plain.release()
 
 
-def test_one_picture_too_many_is_out_of_memory() -> None:
-    """Where not even one picture can be captured, the user is told which setting to lower."""
+def test_one_picture_that_cannot_be_captured_is_computed(caplog: pytest.LogCaptureFixture) -> None:
+    """Where memory does not suffice to capture even one picture at a time, the same steps are taken plainly."""
 
     class Full(RecordedGraph):
         def warm_up(self, work: Callable[[], None], runs: int) -> None:
+            super().warm_up(work, 1)
             raise torch.OutOfMemoryError("as CUDA says it")
 
-    stepper = build_stepper(Full)
-    take(stepper, [draw_batch(0)])
-    with pytest.raises(OutOfMemory, match="resolution"):
-        stepper.take(draw_batch(1), 1)
+    batches = [draw_batch(step) for step in range(3)]
+    full, plain = build_stepper(Full), build_stepper(None)
+    full.gradients.micro_batch = plain.gradients.micro_batch = 1
+    assert torch.equal(torch.stack(take(full, batches)), torch.stack(take(plain, batches)))
+    assert all(torch.equal(one, other) for one, other in zip(read_all(full), read_all(plain), strict=True))
+    assert "as CUDA says it" in caplog.text
+    assert full.describe()["compile_mode"] == "eager"
 
 
 def test_buffers_are_the_recordings_own() -> None:

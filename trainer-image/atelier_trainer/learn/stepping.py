@@ -125,13 +125,20 @@ class Stepper:
                 return captured.take(self.gradients.prepare(batch, step), step, learning)
             except torch.OutOfMemoryError as error:
                 captured.drop()
+                if self.gradients.micro_batch == 1:  # a recording needs more than a step, and the first one was taken
+                    self._stop_capturing(error)
+                    return None
                 self.gradients.shrink(error)
             except CaptureFailed as error:
-                self.captured = None
                 if self.substitute is not None and self.gradients.compilation is None:
                     self.gradients.compilation = self.substitute()
-                log.warning("a step cannot be captured (%s): steps are %s", error, self.describe()["compile_mode"])
+                self._stop_capturing(error)
                 return None
+
+    def _stop_capturing(self, error: Exception) -> None:
+        """Go on without recordings, and say why."""
+        self.captured = None
+        log.warning("a step cannot be captured (%s): steps are %s", error, self.describe()["compile_mode"])
 
     def _list_state(self) -> Iterator[Tensor]:
         for flat in self.gradients.method.flat_parameters():
