@@ -130,15 +130,34 @@ def run_pod(environment: dict[str, str], log: Path) -> int:
 def measure_crew(count: int, folder: Path, cases: tuple[Any, ...]) -> int:
     """Train cases in so many processes; what each measured is left in a file, `<count>.json`, by the case's name."""
     import rank_learning
-    from atelier_trainer.edges.launch import follow_members, launch_members
-    from atelier_trainer.settings import Crew
 
     found: dict[str, list[dict[str, Any]]] = {case.name: [] for case in cases}
 
     def listen(_: object, said: tuple[str, rank_learning.Measured]) -> None:
         found[said[0]].append(asdict(said[1]))
 
-    members = launch_members(Crew(processes=count), folder, rank_learning.measure_cases, folder, cases)
-    follow_members(members, listen, lambda: False)
+    code = _run_crew(count, folder, listen, rank_learning.measure_cases, cases)
     (folder / f"{count}.json").write_text(json.dumps(found))
+    return code
+
+
+def end_pair(folder: Path, told: int, what: str) -> int:
+    """Train in two processes, of which one is told to end while it prepares; how they ended is left in `ends.json`."""
+    import rank_learning
+
+    ends: list[Any] = []
+    code = _run_crew(2, folder, lambda _, said: ends.append(said), rank_learning.prepare_until_told, told, what)
+    (folder / "ends.json").write_text(json.dumps(ends))
+    return code
+
+
+def _run_crew(
+    count: int, folder: Path, listen: Callable[[Any, Any], None], entry: Callable[..., None], *given: object
+) -> int:
+    """Run so many processes that know each other to their end; return the worst of their exit codes."""
+    from atelier_trainer.edges.launch import follow_members, launch_members
+    from atelier_trainer.settings import Crew
+
+    members = launch_members(Crew(processes=count), folder, entry, folder, *given)
+    follow_members(members, listen, lambda: False)
     return max(abs(member.exit_code or 0) for member in members)

@@ -74,6 +74,31 @@ def measure_cases(place: Place, pipe: Connection, scratch: Path, cases: tuple[Ca
         PartialState._reset_state()  # accelerate keeps one group a process, and the next case needs another
 
 
+@dataclass
+class ToldWhilePreparing:
+    """Asks for an end from the second look for a stop on, which comes while pictures are encoded."""
+
+    what: str
+    """"stop", "leave", or "" for never."""
+    looks: int = 0
+
+    def stop_asked(self) -> bool:
+        self.looks += 1
+        return self.what == "stop" and self.looks > 1
+
+    def interrupted(self) -> bool:
+        return self.what == "leave" and self.looks > 0
+
+
+def prepare_until_told(place: Place, pipe: Connection, scratch: Path, told: int, what: str) -> None:
+    """Train as one of several processes, of which one is told to end while it prepares; send how this one ended."""
+    torch.set_num_threads(1)
+    workspace = build_workspace(scratch / str(place.index), build_settings(), place=place)
+    control = ToldWhilePreparing(what if place.index == told else "")
+    outcome = train(workspace, SilentRecorder(), SilentReporter(), control, time.monotonic)
+    pipe.send((outcome.interrupted, outcome.stopped_early, outcome.to_step))
+
+
 def measure(place: Place, scratch: Path, case: Case) -> Measured:
     """Train a case to its end."""
     measured = Measured()

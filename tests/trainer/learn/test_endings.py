@@ -10,9 +10,11 @@ import torch
 
 from atelier_contract.manifests import CheckpointManifest
 from atelier_trainer.errors import OutOfMemory
+from atelier_trainer.learn import engine
 from atelier_trainer.learn.checkpoints import CheckpointWriter
 from atelier_trainer.learn.families.base import Pause
 from atelier_trainer.learn.keeping import STATE_SECONDS
+from atelier_trainer.learn.memory import recompute_activations
 from atelier_trainer.learn.stepping import Stepper
 from atelier_trainer.learn.train import train
 from learning import FolderRecorder, KeptReports, ScriptedControl, SteppedClock, build_settings, build_workspace
@@ -135,6 +137,35 @@ def test_what_cannot_be_repeated_is_said(
     assert not resumed.outcome.exact
     assert not resumed.reports.reports[-1].exact
     assert any(named in sentence for sentence in resumed.reports.reports[-1].warnings)
+
+
+@pytest.fixture
+def scarce(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let trying find that one picture fits only if its activations are recomputed."""
+
+    def fit(stepper: Stepper, *_: object, is_said: bool) -> None:
+        recompute_activations(stepper.gradients.family.denoiser)
+        stepper.recomputes = True
+
+    monkeypatch.setattr(engine, "fit_to_device", fit)
+
+
+@pytest.mark.usefixtures("scarce")
+def test_a_said_micro_batch_is_tried_too(tmp_path: Path) -> None:
+    """With `microBatchSize` given, a run that has to recompute its activations does, and records both."""
+    execution = run(tmp_path / "a", microBatchSize=1, steps=1).recorder.execution
+    assert execution is not None
+    assert (execution.micro_batch, execution.recomputes) == (1, True)
+
+
+@pytest.mark.usefixtures("scarce")
+def test_a_later_attempt_that_has_to_recompute_is_inexact(concept_run: Finished, tmp_path: Path) -> None:
+    """On a smaller device than the first attempt's it goes on, inexact, and says why."""
+    again = concept_run.recorder.resume(build_workspace(tmp_path / "b", concept_run.settings), state=3)
+    recorder = FolderRecorder(run=concept_run.recorder.run, execution=concept_run.recorder.execution)
+    resumed = run(tmp_path, workspace=again, recorder=recorder)
+    assert not resumed.outcome.exact
+    assert any("computed twice" in sentence for sentence in resumed.reports.reports[-1].warnings)
 
 
 def test_a_checkpoint_without_memory_is_made_without_captured_steps(

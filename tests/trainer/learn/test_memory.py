@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from atelier_contract.tuning import Optimizer
 from atelier_materials.footprint import count_mean_bytes, count_moment_bytes
+from atelier_trainer.learn import engine
 from atelier_trainer.learn.draws import Draws
 from atelier_trainer.learn.ema import RunningMean
 from atelier_trainer.learn.gradients import GradientComputer
@@ -18,6 +21,7 @@ from atelier_trainer.learn.methods.base import RateGroup
 from atelier_trainer.learn.optimizer import build_optimizer, split_state
 from atelier_trainer.learn.parameters import FlatParameters
 from atelier_trainer.learn.prompts import PromptEncoder
+from atelier_trainer.learn.stepping import Stepper
 from drawn_batches import draw_batch
 from learning import build_settings
 from learning_results import build_on, load_family
@@ -49,8 +53,8 @@ class Device:
     def recompute(self) -> None:
         self.recomputes = True
 
-    def fit(self, most: int = 16, to_come_bytes: int = 0) -> Fit:
-        return fit_passes(self, self.tried.append, self.recompute, most, to_come_bytes)
+    def fit(self, most: int = 16, to_come_bytes: int = 0, *, is_said: bool = False) -> Fit:
+        return fit_passes(self, self.tried.append, self.recompute, most, to_come_bytes, is_said=is_said)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +62,7 @@ class Device:
     [
         pytest.param(10_000, 16, id="all of them"),
         pytest.param(400, 5, id="five: 350 of 360"),
-        pytest.param(160, 1, id="one"),
+        pytest.param(170, 1, id="one: 150 of 153"),
     ],
 )
 def test_as_many_pictures_as_fit(free_mib: float, micro_batch: int) -> None:
@@ -100,6 +104,42 @@ def test_moments_of_8_bits_are_counted() -> None:
 def test_activations_are_recomputed_only_where_one_picture_does_not_fit() -> None:
     """Recomputing is the last resort: with it the pass that did not fit does."""
     assert Device(149).fit() == Fit(3, recomputes=True)
+
+
+@pytest.mark.parametrize(
+    ("free_mib", "to_come_mib"),
+    [pytest.param(160, 0, id="150 of 144"), pytest.param(400, 220, id="150 of 140, beside the moments")],
+)
+def test_one_picture_has_to_leave_what_all_leave(free_mib: float, to_come_mib: int) -> None:
+    """A picture that fits only without the margin, or without the moments to come, does not: steps would run out."""
+    assert Device(free_mib).fit(to_come_bytes=to_come_mib * MIB).recomputes
+
+
+@pytest.mark.parametrize(("free_mib", "recomputes"), [(149, True), (170, False)])
+def test_how_many_were_said_is_not_counted(free_mib: float, recomputes: bool) -> None:
+    """Where the number of pictures is given, one is tried, for whether activations have to be recomputed."""
+    device = Device(free_mib)
+    assert device.fit(most=4, is_said=True) == Fit(4, recomputes)
+    assert set(device.tried) == {1}
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_an_attempt_that_goes_on_has_its_moments(monkeypatch: pytest.MonkeyPatch, goes_on: bool) -> None:
+    """Moments that came with a state are no longer to come: what is free is free of them."""
+    gradients = build_gradients()
+    on_gpu = replace(gradients, family=SimpleNamespace(device=torch.device("cuda")))
+    optimizer = build_optimizer(gradients.method.rate_groups(), gradients.settings)
+    if goes_on:
+        optimizer.step()
+    told: list[int] = []
+
+    def note(*given: Any, is_said: bool) -> Fit:
+        told.append(given[-1])
+        return Fit(4, recomputes=False)
+
+    monkeypatch.setattr(engine, "fit_passes", note)
+    engine.fit_to_device(Stepper(on_gpu, optimizer, 1.0), draw_batch(0), 0, is_said=False)
+    assert [to_come == 0 for to_come in told] == [goes_on]
 
 
 def test_a_picture_that_never_fits_is_told() -> None:

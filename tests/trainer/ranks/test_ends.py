@@ -5,6 +5,7 @@ Every pod here is the real container's command with its own folders, on one stor
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -22,7 +23,7 @@ from atelier_contract.termination import TrainResult
 from atelier_materials.store.checkpoints import list_checkpoints, list_states
 from atelier_playground.processes import choose_port
 from atelier_trainer.edges.home import Home
-from forked_pods import PATIENCE_SECONDS, Nursery, run_pod
+from forked_pods import PATIENCE_SECONDS, Nursery, end_pair, run_pod
 from learning import build_settings
 from trainer_pod import IDENTITY, UPLOAD, Tenant, TrainerPod, put_teapots
 
@@ -161,6 +162,15 @@ def test_stop_seen_by_one_pod_ends_both(team: Team) -> None:
     assert steps[0] == steps[1]
     assert team.checkpoints() == [0, steps[0]]
     assert pods[0].pod.last_words.reason == Reason.STOPPED_EARLY
+
+
+@pytest.mark.parametrize("told", [0, 1])
+@pytest.mark.parametrize("what", ["stop", "leave"])
+def test_what_one_is_told_while_it_prepares_ends_both(nursery: Nursery, tmp_path: Path, told: int, what: str) -> None:
+    """A stop or SIGTERM that one process alone sees before the first step ends both alike, with nothing trained."""
+    assert nursery.wait(nursery.fork(end_pair, tmp_path, told, what)) == 0
+    ends = json.loads((tmp_path / "ends.json").read_text())
+    assert ends == [[what == "leave", what == "stop", 0]] * 2
 
 
 @pytest.mark.parametrize("lost", [0, 1])

@@ -1,8 +1,8 @@
 """How the steps of an attempt are computed here: compiled or not, captured or not, how many pictures a pass.
 
 The execution says what was chosen, or what the first attempt did; this room makes it so before the first step, tries
-what fits the device where nobody said, and measures what the device could do at best. What it settles on is told by
-`Stepper.describe`, and written into execution.json with the first state.
+what fits the device, and measures what the device could do at best. What it settles on is told by `Stepper.describe`,
+and written into execution.json with the first state.
 
 A step of several processes is not captured: their sums wait for each other in between. Nor is one of an optimiser that
 asks the host. Those are compiled, where there is a compiler.
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 def build_stepper(
     prepared: Prepared, optimizer: torch.optim.Optimizer, execution: Execution, ranks: Ranks, progress: Progress
 ) -> Stepper:
-    """Return what takes the steps, ready for the first.
+    """Return what takes the steps, ready for the first but for what ranks agree on: nothing here waits for another one.
 
     Raises:
         torch.OutOfMemoryError: not even one picture at a time fits.
@@ -47,9 +47,9 @@ def build_stepper(
         recompute_activations(prepared.family.denoiser)
     stepper = Stepper(gradients, optimizer, prepared.run.settings.max_grad_norm, ranks, recomputes=how.recomputes)
     largest = find_largest(prepared, progress.step)
-    if execution.is_first and prepared.run.settings.micro_batch_size is None:
-        fit_to_device(stepper, largest, progress.step)
-    agree_on_recomputing(stepper)
+    if not how.recomputes:  # else all is said: recomputing is recorded together with how many pictures a pass has
+        is_said = not execution.is_first or prepared.run.settings.micro_batch_size is not None
+        fit_to_device(stepper, largest, progress.step, is_said=is_said)
     note_roof(stepper, largest.take(slice(1)), how, progress)
     denoiser, device = prepared.family.denoiser, prepared.family.device
     is_captured = "captured" in how.compile_mode
@@ -77,12 +77,15 @@ def build_stepper(
 def agree_on_recomputing(stepper: Stepper) -> None:
     """Let all ranks compute activations twice where one has to: the leader alone records it, and it must hold for all.
 
+    Every rank must call it, once all are known to be prepared.
+
     Raises:
         PeerLost: another process of the run is gone.
     """
     wanted = bool(stepper.ranks.agree(stepper.recomputes))
     if wanted and not stepper.recomputes:
         recompute_activations(stepper.gradients.family.denoiser)
+        log.info("activations are computed twice, because another process has no room to keep them")
     stepper.recomputes = wanted
 
 
@@ -96,8 +99,11 @@ def find_largest(prepared: Prepared, step: int) -> Batch:
     return prepared.batches.assemble(max(areas, key=lambda number: areas[number]))
 
 
-def fit_to_device(stepper: Stepper, batch: Batch, step: int) -> None:
-    """Let passes be as large as the device's memory takes. On the CPU nothing is tried."""
+def fit_to_device(stepper: Stepper, batch: Batch, step: int, *, is_said: bool) -> None:
+    """Let passes be as large as the device's memory takes, or find out how those that are said fit it.
+
+    On the CPU nothing is tried.
+    """
     gradients = stepper.gradients
     if gradients.family.device.type != "cuda":
         return
@@ -106,12 +112,16 @@ def fit_to_device(stepper: Stepper, batch: Batch, step: int) -> None:
         recompute_activations(gradients.family.denoiser)
         log.warning("not one picture fits as it is: activations are computed twice instead of kept")
 
+    moments = count_moment_bytes(
+        gradients.settings, sum(flat.master.numel() for flat in gradients.method.flat_parameters())
+    )
     fit = fit_passes(
         CudaMeter(),
         lambda pictures: gradients.rehearse(batch.take(slice(pictures)), step),
         recompute,
-        min(gradients.micro_batch, len(batch.texts)),
-        count_moment_bytes(gradients.settings, sum(flat.master.numel() for flat in gradients.method.flat_parameters())),
+        gradients.micro_batch if is_said else min(gradients.micro_batch, len(batch.texts)),
+        0 if stepper.optimizer.state else moments,  # an attempt that goes on has them already
+        is_said=is_said,
     )
     gradients.micro_batch, stepper.recomputes = fit.micro_batch, fit.recomputes
     torch.cuda.empty_cache()

@@ -127,6 +127,8 @@ class Keeper:
             self.recorder.record_execution(self.execution.manifest.model_copy(update=fitting))
         elif now["micro_batch"] != self._recorded["micro_batch"]:
             self._lose_exactness(f"memory suffices for {now['micro_batch']} pictures at a time, fewer than at first")
+        elif now["recomputes"] != self._recorded["recomputes"]:
+            self._lose_exactness("memory suffices only if activations are computed twice, at first they were kept")
         elif now != self._recorded:
             self._lose_exactness(
                 f"steps are {now['compile_mode']}, at first they were {self._recorded['compile_mode']}"

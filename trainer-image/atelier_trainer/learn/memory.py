@@ -2,9 +2,12 @@
 
 On a GPU two passes are tried before the first step, on one picture and on two of the largest shape: the first shows
 what a pass needs at least, the difference what each further picture adds. As many are taken as fit beside what is still
-to come (the optimiser's moments) and a margin. Only where not even one fits are activations recomputed instead of kept:
-that costs a forward pass more (2.32 against 1.72 TFLOP a picture for Stable Diffusion 1.5), smaller passes cost next to
-nothing. Trying changes nothing that training reads.
+to come (the optimiser's moments) and a margin. Only where not even one fits so are activations recomputed instead of
+kept: that costs a forward pass more (2.32 against 1.72 TFLOP a picture for Stable Diffusion 1.5), smaller passes cost
+next to nothing. Trying changes nothing that training reads.
+
+Where settings or an earlier attempt say how many pictures a pass takes, that is not counted anew, and one picture is
+tried all the same: nobody says beforehand whether activations have to be recomputed.
 
 On the CPU nothing is tried: the operator has sized the pod, and more pictures in a pass bring no speed.
 """
@@ -64,7 +67,13 @@ class Fit:
 
 
 def fit_passes(
-    meter: Meter, run: Callable[[int], None], recompute: Callable[[], None], most: int, to_come_bytes: int
+    meter: Meter,
+    run: Callable[[int], None],
+    recompute: Callable[[], None],
+    most: int,
+    to_come_bytes: int,
+    *,
+    is_said: bool = False,
 ) -> Fit:
     """Return how many pictures a pass takes, trying one and two.
 
@@ -74,23 +83,30 @@ def fit_passes(
         recompute: makes passes recompute their activations from then on.
         most: pictures that a pass may have.
         to_come_bytes: what the first step will allocate for good: the optimiser's moments.
+        is_said: whether passes have `most` pictures because someone said so, and only a shortage lowers it.
 
     Raises:
         torch.OutOfMemoryError: not even one picture fits, recomputed.
     """
-    recomputes = False
     try:
         first = meter.peak_bytes(lambda: run(1))
+        recomputes = first > _count_room(meter, to_come_bytes)
     except torch.OutOfMemoryError:
-        recompute()
         recomputes = True
+    if recomputes:  # tried only now that the error, which holds on to what did not fit, is gone
+        recompute()
         first = meter.peak_bytes(lambda: run(1))
-    return Fit(_count(meter, run, first, most, to_come_bytes), recomputes)
+    return Fit(most if is_said else _count(meter, run, first, most, to_come_bytes), recomputes)
 
 
 def recompute_activations(denoiser: nn.Module) -> None:
     """Make a denoiser of diffusers recompute its activations."""
     cast("ModelMixin", denoiser).enable_gradient_checkpointing()
+
+
+def _count_room(meter: Meter, to_come_bytes: int) -> float:
+    """Return how many bytes passes may fill."""
+    return meter.free_bytes() * MARGIN - to_come_bytes
 
 
 def _count(meter: Meter, run: Callable[[int], None], first: int, most: int, to_come_bytes: int) -> int:
@@ -101,5 +117,4 @@ def _count(meter: Meter, run: Callable[[int], None], first: int, most: int, to_c
         further = max(1, meter.peak_bytes(lambda: run(2)) - first)
     except torch.OutOfMemoryError:
         return 1
-    free = meter.free_bytes() * MARGIN - to_come_bytes
-    return max(1, min(most, 1 + int((free - first) // further)))
+    return max(1, min(most, 1 + int((_count_room(meter, to_come_bytes) - first) // further)))

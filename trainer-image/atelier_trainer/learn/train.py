@@ -14,7 +14,7 @@ from atelier_contract.settings import Settings
 from atelier_trainer.errors import OutOfMemory
 from atelier_trainer.learn.checkpoints import CheckpointWriter
 from atelier_trainer.learn.ema import RunningMean
-from atelier_trainer.learn.engine import build_stepper
+from atelier_trainer.learn.engine import agree_on_recomputing, build_stepper
 from atelier_trainer.learn.execution import Execution, apply_execution, choose_device, plan_execution
 from atelier_trainer.learn.families.base import Pause
 from atelier_trainer.learn.following import IdleKeeper
@@ -135,6 +135,7 @@ def _prepare_and_run(workspace: Workspace, partners: _Partners, execution: Execu
         return Ending.STOPPED
     if flag == Flag.LEAVE or course is None:
         return Ending.INTERRUPTED
+    agree_on_recomputing(course.stepper)
     try:
         return run_steps(course)
     except Interrupted:  # while this rank kept something; the others are at their next agreement
@@ -143,7 +144,7 @@ def _prepare_and_run(workspace: Workspace, partners: _Partners, execution: Execu
 
 
 def _prepare_course(workspace: Workspace, partners: _Partners, execution: Execution, progress: Progress) -> Course:
-    """Load, encode, and restore what an earlier attempt left.
+    """Load, encode, and restore what an earlier attempt left. A rank may leave here, so that none waits for another.
 
     Raises:
         Interrupted: SIGTERM arrived meanwhile.
