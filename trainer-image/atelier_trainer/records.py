@@ -62,6 +62,8 @@ class Place:
     count: int = 1
     rendezvous: str = ""
     """Where the processes find each other: `file:///…` within one pod, `tcp://host:port` across pods."""
+    pod_count: int = 1
+    """How many of them are in this one's pod, on one disk."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,8 @@ class Workspace:
     """What was encoded before; None: nothing outlives the attempt."""
     place: Place = Place()
     """Which of the run's processes this is. Recorder and reporter of all but the first are silent."""
+    pod_scratch: Path | None = None
+    """Folder for what the pod's processes can share, so that it is written once; None: there is one, with `scratch`."""
 
 
 class Recorder(Protocol):

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from fcntl import flock
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,6 +27,7 @@ from atelier_contract.architectures import FACTS, Architecture
 from atelier_materials.dataset.tokens import DATA as VOCABULARIES
 from atelier_materials.dataset.tokens import build_clip_vocabulary, read_clip_merges, read_t5_tokenizer
 from atelier_trainer.errors import BaseModelUnusable
+from atelier_trainer.learn import single_file
 from atelier_trainer.learn.single_file import DATA, open_base_model, read_configs, write_part
 from atelier_trainer.learn.single_file_flux import place_flux
 from atelier_trainer.single_files import LDM_UNET, PARTS_OF
@@ -149,6 +156,62 @@ def test_another_shape_is_named(tmp_path: Path) -> None:
     save_file(tensors, single / "model.safetensors")
     with pytest.raises(BaseModelUnusable, match=r"out\.2\.bias has the shape \[9\], unet needs \[4\]"):
         open_base_model(single, XL, tmp_path)
+
+
+@dataclass
+class SecondComer:
+    """Another who opens the same file into the same folder, while the first one writes it."""
+
+    single: Path
+    scratch: Path
+    fails_first: bool = False
+    writers: int = 0
+    opened: Future[Path] = field(default_factory=Future)
+    _came: threading.Event = field(default_factory=threading.Event)
+    _write: Callable[..., None] = single_file._write_parts
+
+    def write(self, *given: Any) -> None:
+        """In place of `_write_parts`: the first writer goes on once the other has come as far as it can."""
+        self.writers += 1
+        if self.writers == 1:
+            threading.Thread(target=self._open).start()
+            assert self._came.wait(60)
+            if self.fails_first:
+                raise OSError("the first writer fails")
+        self._came.set()
+        self._write(*given)
+
+    def lock(self, *given: Any) -> None:
+        """In place of `flock`: notes that the other has come."""
+        if self.writers:
+            self._came.set()
+        flock(*given)
+
+    def _open(self) -> None:
+        self.opened.set_result(open_base_model(self.single, XL, self.scratch))
+
+
+@pytest.fixture
+def second_comer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SecondComer:
+    """Another process of the pod, on a tiny model in one file."""
+    second = SecondComer(write_single_file(WRITERS[XL](tmp_path / "folder"), XL, tmp_path / "single"), tmp_path)
+    monkeypatch.setattr(single_file, "_write_parts", second.write)
+    monkeypatch.setattr(single_file, "flock", second.lock)
+    return second
+
+
+def test_two_at_once_write_once(second_comer: SecondComer) -> None:
+    """Who comes while another writes waits for it and writes nothing."""
+    opened = open_base_model(second_comer.single, XL, second_comer.scratch)
+    assert (second_comer.opened.result(60), second_comer.writers) == (opened, 1)
+
+
+def test_a_failed_writer_leaves_its_place(second_comer: SecondComer) -> None:
+    """Who waits for a writer that fails is not left waiting: it writes instead."""
+    second_comer.fails_first = True
+    with pytest.raises(BaseModelUnusable, match="the first writer fails"):
+        open_base_model(second_comer.single, XL, second_comer.scratch)
+    assert (second_comer.opened.result(60) / "unet" / "config.json").is_file()
 
 
 class TestAgainstDiffusers:

@@ -37,7 +37,7 @@ def test_every_process_knows_its_place(tmp_path: Path) -> None:
     _, said = follow(crew, tmp_path, crew_entries.tell_environment)
     places = {index: (place, environment) for index, (place, environment) in said}
     assert places[3] == (
-        Place(3, 4, "tcp://teapot-train-1-0.teapot-train:29500"),
+        Place(3, 4, "tcp://teapot-train-1-0.teapot-train:29500", pod_count=2),
         {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"},
     )
     assert set(places) == {2, 3}
@@ -85,3 +85,18 @@ def test_peer_that_does_not_leave_is_killed(tmp_path: Path, monkeypatch: pytest.
     members, _ = follow(Crew(processes=2), tmp_path, crew_entries.hang_beside_a_failure)
     assert [member.exit_code for member in members] == [1, -signal.SIGKILL]
     assert members[1].is_killed_late
+
+
+def test_nobody_waits_for_one_that_never_joins(tmp_path: Path) -> None:
+    """When the pod is asked to go before a process listens, one that waits for it is killed, and not as a lost peer."""
+    ready: list[int] = []
+    members = launch_members(Crew(processes=2), tmp_path, crew_entries.wait_for_one_that_never_joins)
+    follow_members(members, lambda place, _: ready.append(place.index), lambda: len(ready) == 2)
+    assert [member.exit_code for member in members] == [-signal.SIGTERM, -signal.SIGKILL]
+    assert not members[1].is_killed_late
+
+
+def test_process_that_has_ended_keeps_its_code(tmp_path: Path) -> None:
+    """SIGTERM after a process's ending was said does not end it in another way, as if it had never listened."""
+    members, _ = follow(Crew(processes=1), tmp_path, crew_entries.be_told_at_the_very_end, tmp_path)
+    assert members[0].exit_code == 0

@@ -92,7 +92,7 @@ def open_cache(home: Home, workspace: Workspace) -> StoreCache:
         workspace.scratch / "cache",
         is_writer=place.index == 0,
         capacity_bytes=workspace.scratch_bytes,
-        sharers=place.count,
+        sharers=place.pod_count,
     )
 
 

@@ -70,18 +70,19 @@ def run_rank(place: Place, pipe: Connection, orders: Orders) -> None:
     logging.basicConfig(level=logging.INFO, format=form, stream=sys.stderr)
     reporter = PipeReporter(pipe)
     control = PodControl(orders.settings.input_dir, parent=os.getppid())
-    with control.listening():
+    with control.listening():  # until it has ended: only a process that never trained is ended by SIGTERM itself
         ending = end_in_any_case(Role.TRAIN, lambda: _train(place, orders, reporter, control))
-    reporter.say(ending)
-    pipe.close()
-    logging.shutdown()
-    # Not by returning: with a peer gone, what torch does at the interpreter's end may wait for it.
-    os._exit(int(ending.exit_code))
+        reporter.say(ending)
+        pipe.close()
+        logging.shutdown()
+        # Not by returning: with a peer gone, what torch does at the interpreter's end may wait for it.
+        os._exit(int(ending.exit_code))
 
 
 def _train(place: Place, orders: Orders, reporter: PipeReporter, control: PodControl) -> Ending:
     settings, asked = orders.settings, orders.asked
-    workspace = replace(orders.workspace, place=place, scratch=_make_scratch(orders.workspace.scratch, place))
+    shared = orders.workspace.scratch
+    workspace = replace(orders.workspace, place=place, scratch=_make_scratch(shared, place), pod_scratch=shared)
     home = open_home(settings, asked.store, Patience())
     if place.index > 0:
         return learn_silently(home, workspace, settings.attempt, control)

@@ -5,7 +5,8 @@ own. Here nothing trains and torch is never loaded. torchrun itself is not used:
 seconds, when a state may take minutes to save, and it ends with one code whatever the reason, when the code is API.
 
 SIGTERM is passed on, and what follows is theirs: they agree and leave together. When one ends badly the others cannot
-go on; they notice by themselves or are told, and what has not left after LEAVE_SECONDS is killed.
+go on; they notice by themselves or are told, and what has not left after LEAVE_SECONDS is killed. One that SIGTERM ends
+before it listens was never joined by the others: they have nothing to save, wait for it, and are killed at once.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def launch_members(crew: Crew, folder: Path, entry: Callable[..., None], *given:
     rendezvous = f"tcp://{crew.leader_address}" if crew.nodes > 1 else (folder / uuid.uuid4().hex).as_uri()
     members = []
     for local in range(crew.processes):
-        place = Place(crew.node_index * crew.processes + local, crew.processes * crew.nodes, rendezvous)
+        place = Place(crew.node_index * crew.processes + local, crew.processes * crew.nodes, rendezvous, crew.processes)
         ours, theirs = spawn.Pipe(duplex=False)
         process = spawn.Process(target=entry, args=(place, theirs, *given), name=f"rank-{place.index}")
         with inherited(_describe_place(crew, place, local)):
@@ -99,6 +100,9 @@ def follow_members(
                 _receive(member, listen)
         if is_terminated() or kill_at is not None:
             _tell_to_leave(members)
+        if any(_left_unheard(member) for member in members):
+            for member in members:
+                member.process.kill()
         if kill_at is None and any(_ended_badly(member) for member in members):
             kill_at = clock() + LEAVE_SECONDS
         if kill_at is not None and clock() >= kill_at:
@@ -129,10 +133,13 @@ def _tell_to_leave(members: list[Member]) -> None:
                 os.kill(member.process.pid, signal.SIGTERM)
 
 
+def _left_unheard(member: Member) -> bool:
+    """Return whether a process was told to leave before it listened, so that training began in none."""
+    return member.exit_code == -signal.SIGTERM and member.is_told_to_leave
+
+
 def _ended_badly(member: Member) -> bool:
-    if member.exit_code == -signal.SIGTERM and member.is_told_to_leave:
-        return False  # before it listened: there was nothing to save
-    return member.exit_code is not None and member.exit_code not in GOOD_ENDS
+    return member.exit_code is not None and member.exit_code not in GOOD_ENDS and not _left_unheard(member)
 
 
 def _describe_place(crew: Crew, place: Place, local: int) -> dict[str, str]:

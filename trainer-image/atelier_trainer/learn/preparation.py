@@ -89,7 +89,7 @@ def prepare(
     run, how = resolve_run(workspace, pause), execution.manifest
     sides, settings, draws = choose_sides(workspace.pictures, run.held_out), run.settings, Draws(run.settings.seed)
     dtype = torch.bfloat16 if how.precision == "bfloat16" else torch.float32
-    folder = open_base_model(workspace.base_model, run.architecture, workspace.scratch)
+    folder = open_base_model(workspace.base_model, run.architecture, workspace.pod_scratch or workspace.scratch)
     device = torch.device(how.device)
     family = load_family(run.architecture, folder, device, dtype, how.layout, quantization=settings.quantization)
     keys = _build_keys(workspace, run, family, execution)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Container, Mapping
+from fcntl import LOCK_EX, flock
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ def open_base_model(folder: Path, architecture: Architecture, scratch: Path) -> 
     Args:
         folder: what was fetched.
         architecture: the family.
-        scratch: where a new folder may be made; one of an earlier call is used again.
+        scratch: where a new folder may be made; one of an earlier call, or of another process of the pod, is used.
 
     Raises:
         BaseModelUnusable: the file does not hold such a model, or does not fit its config.
@@ -89,17 +90,19 @@ def open_base_model(folder: Path, architecture: Architecture, scratch: Path) -> 
     if not checkpoints or any((folder / FACTS[architecture].parts[0]).glob("*.safetensors")):
         return folder
     target = scratch / "base-model-parts"
-    if not target.exists():
-        unfinished = scratch / "base-model-unfinished"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        try:
-            _write_parts(checkpoints, folder, architecture, unfinished)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            raise BaseModelUnusable(
-                f"{checkpoints[0].name} does not open as {FACTS[architecture].title} ({type(error).__name__}: "
-                f"{str(error)[:300]}): give the original checkpoint, or put its configs beside it"
-            ) from error
-        unfinished.rename(target)
+    with (scratch / "base-model-lock").open("wb") as lock:
+        flock(lock, LOCK_EX)  # goes with its holder, however that ends: nobody waits for one that failed
+        if not target.exists():
+            unfinished = scratch / "base-model-unfinished"
+            shutil.rmtree(unfinished, ignore_errors=True)
+            try:
+                _write_parts(checkpoints, folder, architecture, unfinished)
+            except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+                raise BaseModelUnusable(
+                    f"{checkpoints[0].name} does not open as {FACTS[architecture].title} ({type(error).__name__}: "
+                    f"{str(error)[:300]}): give the original checkpoint, or put its configs beside it"
+                ) from error
+            unfinished.rename(target)
     return target
 
 
