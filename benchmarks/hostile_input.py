@@ -1,10 +1,10 @@
 """How long hostile files hold a person up, and how much memory they cost: each met by a process of its own.
 
 Archives of a million entries and of a thousandfold growth, films of 100,000 frames, pictures in which every scan costs
-the whole picture's time; and, beside them, the heaviest pictures that are taken. A start of the interpreter is in every
-figure; on a busy machine the seconds of a core say more. Prints each, and writes
-`benchmarks/results/hostile-input.json`. Ends with 1 where a file was not refused by its finding, or took more than 5
-seconds or 512 MiB.
+the whole picture's time, tables of captions that unpack to gigabytes; and, beside them, the heaviest pictures that are
+taken. A start of the interpreter is in every figure; on a busy machine the seconds of a core say more. Prints each, and
+writes `benchmarks/results/hostile-input.json`. Ends with 1 where a file was not refused by its finding, or took more
+than 5 seconds or 512 MiB.
 """
 
 from __future__ import annotations

@@ -34,6 +34,7 @@ REPEATS = re.compile(r"([1-9]\d{0,2})_(.*)")
 """A folder's name in kohya's layout. Four digits are a year."""
 MAX_CAPTION_BYTES = 64 << 10
 """Of a sidecar, or of one caption in a table: all of it is counted in tokens."""
+UNFIT = "over 64 KiB or with half a character"
 MOST_LINES_NAMED = 10
 """Of a table, with one fault; the others are counted."""
 
@@ -104,7 +105,7 @@ def read_lines(shelf: Shelf, file: SourceFile) -> list[str]:
 
 
 def read_table(shelf: Shelf, file: SourceFile) -> Table:
-    """Return what a table says. Lines that cannot be read and captions that are too long are named; the others count.
+    """Return what a table says. Lines that cannot be read and captions that cannot be held are named; the others count.
 
     Raises:
         CaptionUnreadable: it is too large, not of its format, without the expected columns, or its reader is missing.
@@ -113,7 +114,7 @@ def read_table(shelf: Shelf, file: SourceFile) -> Table:
         raise CaptionUnreadable(file.path)
     folder = PurePosixPath(file.path).parent
     captions: dict[str, list[str]] = {}
-    broken, too_long = _Numbers(), _Numbers()
+    broken, unfit = _Numbers(), _Numbers()
     is_empty = True
     try:
         for number, row in read_rows(shelf.read(file.key), file.path, (*PICTURE_COLUMNS, *CAPTION_COLUMNS)):
@@ -124,7 +125,7 @@ def read_table(shelf: Shelf, file: SourceFile) -> Table:
             name, texts = _find(row, PICTURE_COLUMNS), _list_texts(_find(row, CAPTION_COLUMNS))
             fit = [" ".join(text.split()) for text in texts if _is_fit(text)]
             if len(fit) < len(texts):
-                too_long.add(number)
+                unfit.add(number)
             if isinstance(name, str) and fit:
                 captions[str(folder / name.replace("\\", "/"))] = fit
     except TableRefused as refusal:
@@ -134,7 +135,7 @@ def read_table(shelf: Shelf, file: SourceFile) -> Table:
     where = "row" if file.path.endswith(".parquet") else "line"
     faults = (
         broken.describe("line {} is no JSON object", "lines {} are no JSON objects"),
-        too_long.describe(f"{where} {{}} has a caption over 64 KiB", f"{where}s {{}} have captions over 64 KiB"),
+        unfit.describe(f"{where} {{}} has a caption {UNFIT}", f"{where}s {{}} have captions {UNFIT}"),
     )
     fault = "; ".join(filter(None, faults))
     if not is_empty and not captions:
@@ -173,7 +174,11 @@ def _list_texts(told: object) -> list[str]:
 
 
 def _is_fit(text: str) -> bool:
-    return len(text.encode("utf-8", "surrogatepass")) <= MAX_CAPTION_BYTES
+    """Return whether a caption can be held. JSON can spell half a character, which nothing can write down."""
+    try:
+        return len(text.encode()) <= MAX_CAPTION_BYTES
+    except UnicodeEncodeError:
+        return False
 
 
 def _decode(data: bytes, path: str) -> str:

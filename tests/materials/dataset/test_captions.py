@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from atelier_contract.reasons import Finding
+from atelier_materials.dataset.captions import UNFIT
 from dataset_folders import captions, read
 
 
@@ -165,7 +166,7 @@ def test_caption_of_a_table_is_no_longer_than_a_sidecar(tmp_path: Path, too_much
         tmp_path, {"a.png": "", "b.png": "", "metadata.jsonl": "\n\n".join(map(json.dumps, rows[::-1]))}
     )
     used = tuple(too_much) if isinstance(too_much, list) else () if too_much else (LONG,)
-    named = {Finding.CAPTION_UNREADABLE: ["metadata.jsonl line 3 has a caption over 64 KiB"]} if too_much else {}
+    named = {Finding.CAPTION_UNREADABLE: [f"metadata.jsonl line 3 has a caption {UNFIT}"]} if too_much else {}
     assert (captions(listing), found) == ({"a.png": used, "b.png": ("b",)}, named)
 
 
@@ -173,7 +174,15 @@ def test_long_captions_of_a_table_are_named_by_their_rows(tmp_path: Path) -> Non
     """Parquet has rows and no lines, also where they lie in several groups."""
     data = write_parquet({"file_name": [f"{name}.png" for name in "abc"], "text": ["one", f"{LONG}x", f"{LONG}y"]}, 1)
     _, found = read(tmp_path, {"a.png": "", "b.png": "", "c.png": "", "metadata.parquet": data})
-    assert found == {Finding.CAPTION_UNREADABLE: ["metadata.parquet rows 2, 3 have captions over 64 KiB"]}
+    assert found == {Finding.CAPTION_UNREADABLE: [f"metadata.parquet rows 2, 3 have captions {UNFIT}"]}
+
+
+def test_half_a_character_in_a_table_is_named(tmp_path: Path) -> None:
+    """JSON can spell half of a surrogate pair: a caption of it is named, as no vocabulary and no manifest takes it."""
+    rows = ['{"file_name": "a.png", "text": "one \\ud83d"}', '{"file_name": "b.png", "text": "two \\ud83d\\ude00"}']
+    listing, found = read(tmp_path, {"a.png": "", "b.png": "", "metadata.jsonl": "\n".join(rows)})
+    assert captions(listing) == {"a.png": (), "b.png": ("two \U0001f600",)}
+    assert found == {Finding.CAPTION_UNREADABLE: [f"metadata.jsonl line 1 has a caption {UNFIT}"]}
 
 
 @pytest.mark.parametrize(
