@@ -11,9 +11,10 @@ from atelier_contract.architectures import Architecture
 from atelier_materials.store.protocol import StoredObject
 from atelier_studio.actions.base_models import build_path, build_rows, choose_files, order_files, recognise
 from atelier_studio.edges.base_model_push import read_model
+from atelier_studio.edges.upload import FileUnreadable
 from atelier_studio.errors import BadRequest
 from checkout import CHECKOUT
-from pushed_folders import write_files
+from pushed_folders import lock_file, write_files
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 FOLDER = ("model_index.json", "unet/config.json", f"unet/{WEIGHTS}", "tokenizer/merges.txt", "tokenizer_2/spiece.model")
@@ -144,3 +145,13 @@ def test_list() -> None:
         ("base-models/team/xl", "1", "1.0 MB"),
         ("base-models/torn", "1", "1.0 MB"),
     ]
+
+
+@pytest.mark.parametrize("name", [f"unet/{WEIGHTS}", "model_index.json"])
+def test_model_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A model's file that may not be read is told by its name."""
+    files = {"model_index.json": b"{}", "unet/config.json": b"{}", f"unet/{WEIGHTS}": write_weights()}
+    folder = write_files(tmp_path / "sd15", files)
+    lock_file(monkeypatch, folder / name)
+    with pytest.raises(FileUnreadable, match=f"{name} cannot be read"):
+        read_model(folder)

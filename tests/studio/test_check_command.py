@@ -15,6 +15,7 @@ from atelier_contract.report import DatasetReport
 from atelier_studio.cli.main import app, run_command
 from atelier_studio.errors import Exit
 from picture_files import draw_jpeg, draw_png
+from pushed_folders import lock_file, lock_folder
 
 GOOD = {f"{number}.png": draw_png(70 + number, colour=(number * 20, 90, 255 - number * 20)) for number in range(12)}
 CAPTIONED = {**GOOD, **{f"{number}.txt": b"TKXW, a cup" for number in range(12)}}
@@ -167,6 +168,18 @@ def test_links_are_the_files_they_lead_to(type_words, tmp_path: Path, capsys: py
         assert type_words(one, "-o", "json") == Exit.DONE
         revisions.append(json.loads(capsys.readouterr().out)["revision"])
     assert revisions[0] == revisions[1]
+
+
+@pytest.mark.parametrize("locked", [(lock_file, "sub/3.png"), (lock_file, "sub/3.txt"), (lock_folder, "sub")])
+def test_what_cannot_be_read(
+    type_words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], locked
+) -> None:
+    """A file or folder that may not be read is told by its name in a laptop's words, and not passed over."""
+    folder = write_folder(tmp_path, {**CAPTIONED, "sub/3.png": GOOD["3.png"], "sub/3.txt": b"TKXW, a cup"})
+    lock, name = locked
+    lock(monkeypatch, folder / name)
+    assert type_words(folder) == Exit.BAD_REQUEST
+    assert f"cups/{name} cannot be read (Permission denied): let yourself read it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["absent", "notes.md"])

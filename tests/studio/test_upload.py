@@ -14,8 +14,8 @@ from atelier_materials.store.bucket import BucketDescription
 from atelier_materials.store.protocol import hash_bytes
 from atelier_playground.s3 import FlakyProxy
 from atelier_studio.edges import upload as uploading
-from atelier_studio.edges.upload import FileChanged, LocalFile, Upload, choose_part_bytes, list_folder
-from pushed_folders import CountingMeter, open_bucket, write_files
+from atelier_studio.edges.upload import FileChanged, FileUnreadable, LocalFile, Upload, choose_part_bytes, list_folder
+from pushed_folders import CountingMeter, lock_folder, open_bucket, write_files
 from s3_servers import RunningServer, describe
 
 FILES = {"a.png": b"picture a", "sub/b.png": b"picture b", "sub/copy of a.png": b"picture a", "empty.txt": b""}
@@ -160,6 +160,34 @@ def test_file_that_shrinks(any_bucket: BucketDescription, tmp_path: Path) -> Non
     upload, _ = build_upload(any_bucket, tmp_path)
     with pytest.raises(FileChanged, match=r"a\.png was written while it was being sent"):
         upload.send_contents(files, blob, {})
+
+
+@pytest.mark.parametrize("size", [10, 6 << 20])
+def test_file_that_is_gone(rclone: RunningServer, tmp_path: Path, small_parts: None, size: int) -> None:
+    """A file that cannot be read, sent whole or in parts, is told by its name with what to do."""
+    file = random_file(tmp_path, size)
+    file.source.unlink()
+    upload, _ = build_upload(rclone.make_bucket(), tmp_path)
+    with pytest.raises(FileUnreadable, match=r"large\.tif cannot be read \(No such file or directory\): let yourself"):
+        upload.send_contents([file], blob, {})
+
+
+def test_part_of_a_file_that_is_gone(rclone: RunningServer, tmp_path: Path, small_parts: None) -> None:
+    """A file that goes away between its hash and its parts is told by its name, too."""
+    file = random_file(tmp_path, 6 << 20)
+    upload, _ = build_upload(rclone.make_bucket(), tmp_path)
+    hashed = upload.hash(file)
+    file.source.unlink()
+    with pytest.raises(FileUnreadable, match=r"large\.tif cannot be read"):
+        upload.send_named(file, "base-models/sd15", hashed)
+
+
+def test_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder below that cannot be looked into is told instead of being passed over: its pictures are meant, too."""
+    write_files(tmp_path / "pictures", FILES)
+    lock_folder(monkeypatch, tmp_path / "pictures" / "sub")
+    with pytest.raises(FileUnreadable, match=r"sub cannot be read \(Permission denied\)"):
+        list_folder(tmp_path / "pictures")
 
 
 def test_large_file_that_changes(any_bucket: BucketDescription, tmp_path: Path, small_parts: None) -> None:

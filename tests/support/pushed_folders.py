@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from pathlib import Path
+
+import pytest
 
 from atelier_contract import names
 from atelier_contract.layout import NamespaceLayout
@@ -65,3 +69,27 @@ def write_files(folder: Path, files: dict[str, bytes]) -> Path:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(data)
     return folder
+
+
+def lock_folder(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Let a folder be one that may not be listed, for root, too."""
+    scan = os.scandir
+
+    def refuse(path: str | Path | int):
+        if str(path) == str(folder):
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+
+
+def lock_file(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
+    """Let a file be one that may not be read, for root, too."""
+    open_path = Path.open
+
+    def refuse(path: Path, *arguments):
+        if path == file:
+            raise PermissionError(errno.EACCES, "Permission denied", str(file))
+        return open_path(path, *arguments)
+
+    monkeypatch.setattr(Path, "open", refuse)

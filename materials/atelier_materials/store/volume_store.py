@@ -16,7 +16,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from atelier_materials.errors import AtelierError, ObjectMissing, StorageNotConfigured, StorageUnavailable
+from atelier_materials.errors import (
+    AtelierError,
+    DatasetUnusable,
+    ObjectMissing,
+    StorageNotConfigured,
+    StorageUnavailable,
+)
 from atelier_materials.store.protocol import CHUNK_BYTES, Content, StoredObject, hash_bytes, hash_file, is_there
 
 UNFINISHED = ".atelier-unfinished-"
@@ -28,7 +34,7 @@ class VolumeStore:
 
     Args:
         root: the folder.
-        follows_links: whether links to files elsewhere are those files, as in a folder of a person's own machine. In a
+        follows_links: whether links to files elsewhere are those files: it is a folder of a person's own machine. In a
             pod they are not: whoever fills a volume must not read what else the pod sees.
     """
 
@@ -47,10 +53,15 @@ class VolumeStore:
         yield from (entry for entry in map(self.head, found) if entry is not None)
 
     def _walk(self, folder: Path) -> Iterator[str]:
-        for parent, _, files in os.walk(folder):
+        for parent, _, files in os.walk(folder, onerror=self._judge_folder):
             for name in files:
                 if not name.startswith(UNFINISHED):
                     yield (Path(parent) / name).relative_to(self._root).as_posix()
+
+    def _judge_folder(self, error: OSError) -> None:
+        # In a pod it may be a disk's lost+found, which is root's alone; a person's pictures are not passed over.
+        if self._follows_links and not isinstance(error, FileNotFoundError):
+            raise error
 
     def head(self, key: str) -> StoredObject | None:
         """Return what a listing would tell of a key, or None where nothing lies."""
@@ -148,6 +159,11 @@ class VolumeStore:
             raise self._translate(error, doing) from error
 
     def _translate(self, error: OSError, doing: str) -> AtelierError:
+        if self._follows_links and isinstance(error, (FileNotFoundError, PermissionError)):
+            return DatasetUnusable(
+                f"{error.filename or self._root} cannot be read ({error.strerror}): let yourself read it, or take it "
+                "out of the folder"
+            )
         if isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError)):
             return ObjectMissing(f"could not {doing}: it is not in {self.address}")
         if isinstance(error, PermissionError) or error.errno == errno.EROFS:

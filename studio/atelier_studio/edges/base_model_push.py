@@ -14,7 +14,7 @@ from atelier_contract.architectures import Architecture
 from atelier_contract.errors import KeyRefused
 from atelier_contract.layout import WEIGHTS_SUFFIX, split_path
 from atelier_studio.actions import base_models
-from atelier_studio.edges.upload import Hashed, LocalFile, Upload, list_folder
+from atelier_studio.edges.upload import Hashed, LocalFile, Upload, list_folder, open_source
 from atelier_studio.errors import BadRequest
 
 
@@ -58,7 +58,7 @@ def push_model(upload: Upload, path: str, files: Sequence[LocalFile]) -> int:
 
     Raises:
         BadRequest: something else lies there.
-        FileChanged: a file was written meanwhile.
+        FileChanged, FileUnreadable: a file was written meanwhile, or cannot be read.
         StorageUnavailable, StorageNotConfigured: as every use of a store.
     """
     layout = upload.opened.layout
@@ -89,7 +89,7 @@ def push_model(upload: Upload, path: str, files: Sequence[LocalFile]) -> int:
 
 def _read_tensors(file: LocalFile) -> list[str]:
     """Return the names of a weights file's tensors. Raises BadRequest where it is none, or not whole."""
-    with file.source.open("rb") as source:
+    with open_source(file.source) as source:
         length = base_models.check_header(file.path, source.read(base_models.HEAD_BYTES), file.bytes)
         try:
             header = json.loads(source.read(length))
@@ -106,6 +106,7 @@ def _read_pipeline(index: Path | None) -> str | None:
     if index is None:
         return None
     try:
-        return str(json.loads(index.read_bytes()).get("_class_name"))
+        with open_source(index) as source:
+            return str(json.load(source).get("_class_name"))
     except (ValueError, AttributeError) as error:
         raise BadRequest(f"{base_models.INDEX} is not JSON: fetch the model again", base_models.PAGE) from error

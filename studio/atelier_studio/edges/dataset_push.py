@@ -35,7 +35,7 @@ def push_files(
         The push, or None where the dataset held exactly this already.
 
     Raises:
-        FileChanged: a file was written meanwhile.
+        FileChanged, FileUnreadable: a file was written meanwhile, or cannot be read.
         StorageUnavailable, StorageNotConfigured: as every use of a store.
     """
     store, layout = upload.opened.store, upload.opened.layout

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import BinaryIO, Protocol, TypeVar
 
 from atelier_materials.store.protocol import Content, hash_bytes
 from atelier_materials.store.s3_sending import MOST_PARTS, BrokenOff, S3Sender
@@ -35,6 +35,10 @@ Result = TypeVar("Result")
 
 class FileChanged(StudioError):
     """A file was written while it was sent."""
+
+
+class FileUnreadable(StudioError):
+    """A file or folder of this machine cannot be read, or is gone."""
 
 
 class Meter(Protocol):
@@ -67,16 +71,36 @@ def find_notes() -> Path:
 
 
 def list_folder(folder: Path) -> list[LocalFile]:
-    """Return every regular file below a folder, sorted by path. Links to files are followed, links to folders not."""
+    """Return every regular file below a folder, sorted by path. Links to files are followed, links to folders not.
+
+    Raises:
+        FileUnreadable: a file vanished meanwhile, or a folder below may not be read.
+    """
     found = []
-    for parent, folders, files in os.walk(folder):
+    for parent, folders, files in os.walk(folder, onerror=_refuse):
         folders.sort()
         for name in files:
             source = Path(parent, name)
-            if source.is_file():
-                path = source.relative_to(folder).as_posix()
-                found.append(LocalFile(path, source, source.stat().st_size))
+            with _reading(source):
+                if source.is_file():
+                    path = source.relative_to(folder).as_posix()
+                    found.append(LocalFile(path, source, source.stat().st_size))
     return sorted(found, key=lambda file: file.path)
+
+
+@contextmanager
+def _reading(source: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _unreadable(source, error) from error
+
+
+@contextmanager
+def open_source(source: Path) -> Iterator[BinaryIO]:
+    """Yield a file of this machine, open for reading. Raises FileUnreadable where it cannot be read (to its end)."""
+    with _reading(source), source.open("rb") as opened:
+        yield opened
 
 
 @dataclass(frozen=True)
@@ -127,6 +151,7 @@ class Upload:
 
         Raises:
             FileChanged: a file was written meanwhile.
+            FileUnreadable: a file cannot be read.
             StorageUnavailable, StorageNotConfigured: as every use of a store.
         """
         with self._parts() as parts:
@@ -204,10 +229,10 @@ class Upload:
         note.unlink(missing_ok=True)
 
     def hash(self, file: LocalFile) -> Hashed:
-        """Return what a file is. Raises FileChanged where it is being written."""
+        """Return what a file is. Raises FileChanged while it is written to, FileUnreadable if it cannot be read."""
         part_bytes = choose_part_bytes(file.bytes)
         whole, parts, size = hashlib.sha256(), [], 0
-        with file.source.open("rb") as source:
+        with open_source(file.source) as source:
             for _ in list_starts(file.bytes, part_bytes):
                 if self._stopped.is_set():
                     raise BrokenOff
@@ -287,7 +312,7 @@ def name_note(*facts: object) -> str:
 
 
 def _read_whole(file: LocalFile) -> bytes:
-    with file.source.open("rb") as source:
+    with open_source(file.source) as source:
         before = os.fstat(source.fileno())
         data = source.read()
         after = os.fstat(source.fileno())
@@ -297,12 +322,23 @@ def _read_whole(file: LocalFile) -> bytes:
 
 
 def _read_part(file: LocalFile, start: int, length: int) -> bytes:
-    with file.source.open("rb") as source:
+    with open_source(file.source) as source:
         source.seek(start)
         data = source.read(length)
     if len(data) != length:
         raise _changed(file)
     return data
+
+
+def _refuse(error: OSError) -> None:
+    raise _unreadable(error.filename, error) from error
+
+
+def _unreadable(source: Path | str, error: OSError) -> FileUnreadable:
+    return FileUnreadable(
+        f"{source} cannot be read ({error.strerror}): let yourself read it, or take it out of the folder, and push "
+        "again; what was sent stays"
+    )
 
 
 def _changed(file: LocalFile) -> FileChanged:

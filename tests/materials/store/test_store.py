@@ -13,6 +13,7 @@ from atelier_materials.store.patience import Patience
 from atelier_materials.store.protocol import Store, hash_bytes
 from atelier_materials.store.s3_store import S3Store
 from atelier_materials.store.volume_store import VolumeStore
+from pushed_folders import lock_folder, write_files
 from s3_servers import SERVERS, RunningServer
 
 
@@ -229,6 +230,13 @@ def test_links_of_ones_own_folder_are_followed_and_keys_stay_inside(tmp_path: Pa
     for key in ("../secret", "/etc/passwd"):
         with pytest.raises(ObjectMissing, match="leads out"):
             store.read(key)
+
+
+def test_volume_passes_over_what_is_not_the_pods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk's lost+found, which is root's alone, hinders nobody from listing what lies beside it."""
+    volume = write_files(tmp_path / "volume", {"a.png": b"a", "lost+found/b.png": b"b"})
+    lock_folder(monkeypatch, volume / "lost+found")
+    assert [entry.key for entry in VolumeStore(volume).list("")] == ["a.png"]
 
 
 def test_volume_refuses_links_that_leave(tmp_path: Path) -> None:
