@@ -105,10 +105,12 @@ def test_prior_rows_double_the_time() -> None:
     """Each step of a run with prior preservation computes as many rows again."""
     size = BaseModelSize(PUBLISHED_PARAMETERS[Architecture.FLUX_1])
     without, beside = (
-        estimate_run(Architecture.FLUX_1, build_settings(conceptModel=concept), size, []).seconds
+        estimate_run(
+            Architecture.FLUX_1, build_settings(steps=1000, resolution=1024, conceptModel=concept), size, []
+        ).seconds
         for concept in ({}, {"prior": PRIOR})
     )
-    assert beside == pytest.approx(2 * without, abs=1)
+    assert beside == 2 * without > 0
 
 
 def test_every_order_of_tags_is_counted() -> None:
