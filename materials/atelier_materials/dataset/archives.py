@@ -70,7 +70,7 @@ def unpack(path: Path, into: Path, limits: ArchiveLimits = STANDARD_LIMITS) -> l
             place = gate.admit(entry.name)
             if place is not None:
                 _write(entry, into / place)
-    return gate.left_out
+    return [FileFound(fault, escape_name(place)) for fault, place in gate.left_out]
 
 
 def _choose_reader(path: Path) -> Callable[[Budget], Iterator[Entry]]:
@@ -106,7 +106,8 @@ class _Gate:
 
     path: Path
     limits: ArchiveLimits
-    left_out: list[FileFound] = field(default_factory=list)
+    left_out: list[tuple[Finding, str]] = field(default_factory=list)
+    """Why, and a path that is not fit to be printed yet: making it so takes longer than all else of an entry."""
     _files: set[bytes] = field(default_factory=set)
     _folders: set[bytes] = field(default_factory=set)
 
@@ -124,7 +125,7 @@ class _Gate:
             fault = Finding.ARCHIVE_NESTED
         if fault is not None:
             shown = place if len(place) <= SHOWN_LENGTH else f"…{place[-(SHOWN_LENGTH - 1) :]}"
-            self.left_out.append(FileFound(fault, escape_name(shown)))
+            self.left_out.append((fault, shown))
             return None
         if not self._note(fold_name(place)):
             raise refuse(self.path, Finding.ARCHIVE_NAME_CLASH, "is there twice", name)
