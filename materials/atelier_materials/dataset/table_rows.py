@@ -13,6 +13,8 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from atelier_materials.dataset.parquet_pages import PagesUnreadable, measure_pages
+
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyarrow import parquet
@@ -32,6 +34,8 @@ MAX_VALUES = 8 * MAX_ROWS
 MAX_FOOTER_BYTES = 1 << 20
 """What a Parquet file says of itself: its reader unfolds that before anything can be counted."""
 ROWS_AT_ONCE = 1000
+DELTAS = frozenset({"DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"})
+"""Encodings of Parquet that cannot be read as dictionaries; in the first, each text may hold all of the one before."""
 
 Row = tuple[int, dict[str, object] | None]
 """The number of its line, or of the row in Parquet, and what it says; None: it is no JSON object."""
@@ -119,7 +123,9 @@ def _read_parquet(data: bytes, columns: tuple[str, ...]) -> Iterator[Row]:
     taken = count = 0
     try:
         facts = parquet.read_metadata(io.BytesIO(data))
-        leaves = _judge_facts(facts, columns)
+        if facts.num_rows == 0:
+            return  # its columns may lie nowhere
+        leaves = _judge_columns(data, facts, columns)
         with parquet.ParquetFile(io.BytesIO(data), metadata=facts, read_dictionary=leaves) as table:
             texts = [field.name for field in table.schema_arrow if field.name in columns and _is_text(field.type)]
             if not texts or any(table.schema_arrow.names.count(name) > 1 for name in texts):
@@ -132,23 +138,33 @@ def _read_parquet(data: bytes, columns: tuple[str, ...]) -> Iterator[Row]:
                 for row in batch.to_pylist():
                     count += 1
                     yield count, row
-    except (ArrowException, OSError) as error:
+    except (ArrowException, OSError, PagesUnreadable, RecursionError) as error:
         raise TableRefused from error
 
 
-def _judge_facts(facts: parquet.FileMetaData, columns: tuple[str, ...]) -> list[str]:
-    """Return the paths of the named columns' values, where what the file says of them is within bounds."""
+def _judge_columns(data: bytes, facts: parquet.FileMetaData, columns: tuple[str, ...]) -> list[str]:
+    """Return the paths of the named columns' values, where what their pages unpack to is within bounds."""
     if facts.num_rows > MAX_ROWS:
         raise TableRefused(f"it has over {MAX_ROWS:,} rows")
     paths = [facts.schema.column(index).path for index in range(facts.num_columns)]
     wanted = [index for index, path in enumerate(paths) if path.split(".")[0] in columns]
     for index in wanted:
         chunks = [facts.row_group(group).column(index) for group in range(facts.num_row_groups)]
-        if sum(chunk.num_values for chunk in chunks) > MAX_VALUES:
+        if any(DELTAS.intersection(chunk.encodings) for chunk in chunks):
+            raise TableRefused("its texts are written as differences: write them plain, or as a dictionary")
+        pages = measure_pages(data, [(_find_start(chunk), chunk.total_compressed_size) for chunk in chunks])
+        if pages.values > MAX_VALUES:
             raise TableRefused(f"one of its columns has over {MAX_VALUES:,} values")
-        if sum(chunk.total_uncompressed_size for chunk in chunks) > MAX_TABLE_BYTES:
+        if pages.unpacked_bytes > MAX_TABLE_BYTES:
             raise TableRefused(f"one of its columns is over {MAX_TABLE_BYTES:,} bytes once unpacked")
     return [paths[index] for index in wanted]
+
+
+def _find_start(chunk: parquet.ColumnChunkMetaData) -> int:
+    """Return where the reader begins: at the dictionary, if it has one that lies before its values."""
+    dictionary: int = chunk.dictionary_page_offset or 0
+    values: int = chunk.data_page_offset
+    return dictionary if 0 < dictionary < values else values
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -11,6 +11,7 @@ import pytest
 
 from atelier_contract.reasons import Finding
 from atelier_materials.dataset.captions import UNFIT
+from atelier_materials.dataset.parquet_pages import PagesUnreadable, measure_pages
 from dataset_folders import captions, read
 
 
@@ -43,12 +44,12 @@ def test_table_in_a_folder_speaks_of_that_folder(tmp_path: Path) -> None:
     assert captions(listing) == {"x/y/a.png": ("one",)}
 
 
-def write_parquet(columns: dict[str, list[Any]], group_rows: int | None = None) -> bytes:
+def write_parquet(columns: dict[str, list[Any]], **settings: Any) -> bytes:
     pyarrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet
 
     buffer = io.BytesIO()
-    parquet.write_table(pyarrow.table(columns), buffer, row_group_size=group_rows)
+    parquet.write_table(pyarrow.table(columns), buffer, **settings)
     return buffer.getvalue()
 
 
@@ -172,7 +173,9 @@ def test_caption_of_a_table_is_no_longer_than_a_sidecar(tmp_path: Path, too_much
 
 def test_long_captions_of_a_table_are_named_by_their_rows(tmp_path: Path) -> None:
     """Parquet has rows and no lines, also where they lie in several groups."""
-    data = write_parquet({"file_name": [f"{name}.png" for name in "abc"], "text": ["one", f"{LONG}x", f"{LONG}y"]}, 1)
+    data = write_parquet(
+        {"file_name": [f"{name}.png" for name in "abc"], "text": ["one", f"{LONG}x", f"{LONG}y"]}, row_group_size=1
+    )
     _, found = read(tmp_path, {"a.png": "", "b.png": "", "c.png": "", "metadata.parquet": data})
     assert found == {Finding.CAPTION_UNREADABLE: [f"metadata.parquet rows 2, 3 have captions {UNFIT}"]}
 
@@ -189,7 +192,7 @@ def test_half_a_character_in_a_table_is_named(tmp_path: Path) -> None:
     ("bound", "fault"),
     [
         ({"MAX_TABLE_BYTES": 1000}, "its captions are over 1,000 bytes once unpacked"),
-        ({"MAX_TABLE_BYTES": 100}, "one of its columns is over 100 bytes once unpacked"),
+        ({"MAX_TABLE_BYTES": 50}, "one of its columns is over 50 bytes once unpacked"),
         ({"MAX_VALUES": 15}, "one of its columns has over 15 values"),
         ({"MAX_ROWS": 5}, "it has over 5 rows"),
         ({"MAX_FOOTER_BYTES": 99}, "what it says of itself is over 99 bytes"),
@@ -205,6 +208,47 @@ def test_parquet_that_unpacks_to_too_much_is_named(
     data = write_parquet({"file_name": [f"{number}.png" for number in range(8)], "text": [["x" * 70] * 2] * 8})
     _, found = read(tmp_path, {"0.png": "", "metadata.parquet": data})
     assert found == {Finding.CAPTION_UNREADABLE: [f"metadata.parquet {fault}"]}
+
+
+@pytest.mark.parametrize("encoding", ["DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"])
+def test_parquet_of_differences_is_named(tmp_path: Path, encoding: str) -> None:
+    """Texts that are told by how they differ cannot be counted before they are made: it is said how to write them."""
+    columns: dict[str, list[Any]] = {"file_name": ["a.png"], "text": ["one"]}
+    data = write_parquet(columns, column_encoding={"text": encoding}, use_dictionary=False)
+    _, found = read(tmp_path, {"a.png": "", "metadata.parquet": data})
+    named = "its texts are written as differences: write them plain, or as a dictionary"
+    assert found == {Finding.CAPTION_UNREADABLE: [f"metadata.parquet {named}"]}
+
+
+def test_parquet_without_rows_says_nothing(tmp_path: Path) -> None:
+    """A table of no rows is as good as none: there are no pages in it to count."""
+    listing, found = read(tmp_path, {"a.png": "", "metadata.parquet": write_parquet({"file_name": [], "text": []})})
+    assert (captions(listing), found) == ({"a.png": ()}, {})
+
+
+def test_parquet_whose_footer_lies_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a page's own header says it unpacks to is counted, as its reader believes that and not the footer."""
+    from pyarrow import parquet
+
+    data = write_parquet({"file_name": ["a.png"], "text": ["x" * 5_000]})
+    size = parquet.read_metadata(io.BytesIO(data)).row_group(0).column(1).total_uncompressed_size
+    told, lie = (bytes([2 * number & 127 | 128, number >> 6]) for number in (size, 100))
+    assert data.count(told) == 1
+    monkeypatch.setattr("atelier_materials.dataset.table_rows.MAX_TABLE_BYTES", 3_000)
+    _, found = read(tmp_path, {"a.png": "", "metadata.parquet": data.replace(told, lie)})
+    named = "one of its columns is over 3,000 bytes once unpacked"
+    assert found == {Finding.CAPTION_UNREADABLE: [f"metadata.parquet {named}"]}
+
+
+@pytest.mark.parametrize(
+    "header",
+    [b"", b"\x80" * 20, b"\x1c" * 5_000, b"\x19\x00\x00", b"\x00", b"\x25\x02\x15\x01\x00", b"\x15\x00" * 600_000],
+    ids=["none", "number", "depth", "list", "no sizes", "negative", "fields"],
+)
+def test_pages_that_are_none_are_refused(header: bytes) -> None:
+    """Whatever lies where a page should be ends the reading, and none of it runs on."""
+    with pytest.raises((PagesUnreadable, RecursionError)):
+        measure_pages(b"PAR1" + header, [(4, max(len(header), 1))] if header else [(3, 1)])
 
 
 @pytest.mark.parametrize("texts", [[1, 2], [b"one", b"two"], [[["one"]], [["two"]]]])
