@@ -55,8 +55,6 @@ class Listing:
     """Sorted by path."""
     stray_masks: list[SourceFile] = field(default_factory=list)
     """Without a picture."""
-    paths: list[str] = field(default_factory=list)
-    """Of all files that are for something, used or not."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +129,6 @@ def read_listing(dataset: Dataset, layout: DatasetLayout | None, findings: Findi
         sentence=_describe(detected, found, pictures),
         pictures=[replace(picture, mask=found.masks.get(stem_of(picture.file.path))) for picture in pictures],
         stray_masks=[found.masks[stem] for stem in sorted(found.masks.keys() - set(map(stem_of_file, found.pictures)))],
-        paths=found.paths,
     )
 
 
