@@ -179,6 +179,17 @@ def build_wide_png(path: Path, name: bytes = b"IDAT") -> None:
         file.write(data[begin:])
 
 
+def build_heavy_png(path: Path) -> None:
+    """Write a PNG of 79 megapixels with 330 MiB of nothing behind its pixels, in the same chunk."""
+    build_png_bomb(path)
+    data, length = path.read_bytes(), 330 << 20
+    begin, end = data.find(b"IDAT"), len(data) - 16
+    with path.open("wb") as file:
+        file.write(data[: begin - 4] + struct.pack(">I", length) + data[begin:end])
+        file.seek(begin + 4 + length + 4)
+        file.write(data[-12:])
+
+
 def build_png_of_notes(path: Path) -> None:
     """Write a small PNG with 400 MiB of something else."""
     build_wide_png(path, b"noTe")
@@ -270,6 +281,7 @@ CASES: dict[str, tuple[str, Callable[[Path], None], Finding | None]] = {
     "png of 100,000 frames": ("a.png", build_told_film, Finding.TOO_MANY_FRAMES),
     "png of 100,000 frames untold": ("a.png", build_untold_film, Finding.TOO_MANY_FRAMES),
     "png of 400 MiB of pixels": ("a.png", build_wide_png, Finding.PICTURE_BOMB),
+    "png of 79 megapixels and 330 MiB": ("a.png", build_heavy_png, Finding.PICTURE_BOMB),
     "png of 400 MiB beside pixels": ("a.png", build_png_of_notes, Finding.PICTURE_BOMB),
     "jpeg of fill": ("a.jpg", build_filled_jpeg, Finding.PICTURE_BOMB),
     "jpeg of lone markers": ("a.jpg", build_jpeg_of_markers, Finding.PICTURE_BOMB),

@@ -27,6 +27,8 @@ MAX_SEGMENTS = 4_000
 MAX_BESIDE_BYTES = 16 << 20
 """Of a JPEG before its pixels, of a PNG beside them: decoders keep it in memory, in some cases each piece joined to all
 before. Profiles and previews make some megabytes."""
+MAX_HELD_BYTES = 400 << 20
+"""Of a PNG's pixels, four bytes for each, and of what its chunk holds behind them, which the decoder reads at once."""
 MAX_SCANS = 100
 """Of a JPEG: progressive encoders write about 10. Each scan costs the whole picture's time (libjpeg-turbo's advice)."""
 Bytes = bytes | mmap.mmap
@@ -50,10 +52,6 @@ HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"
 """ISO/IEC 23008-12, annexes B and F."""
 FRAME_OF_JPEG = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """Markers that open a frame: SOF0 to SOF15 (ITU T.81, table B.1)."""
-CHANNELS_OF_PNG = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-"""By its kind of colours (PNG, third edition, table 8)."""
-SMALL_PNG_BYTES = 64 << 10
-"""Of a PNG so small, whatever is in it is no burden."""
 START_OF_SCAN = b"\xff\xda"
 SEGMENT = re.compile(rb"\xff[\x02-\xcf\xda-\xfe]")
 """What opens a segment: no fill, no escaped byte, no marker that stands alone (TEM, RST0 to 7, SOI, EOI). Decoders pass
@@ -155,7 +153,6 @@ def _read_png(data: Bytes) -> Anatomy:
     """Walk the chunks: length, name, contents, check (PNG, third edition, section 5.3)."""
     width, height = struct.unpack_from(">II", data, 16)
     at, frames, others, beside, body = len(PNG_MAGIC), 1, 0, 0, (len(data), 0)
-    most = _count_raw(data, width, height)
     for _ in range(MAX_CHUNKS):
         if at + 12 > len(data):  # cut off: the decoder will say so
             return Anatomy(Kind.PNG, width, height, frames, body=body, end=len(data))
@@ -164,13 +161,15 @@ def _read_png(data: Bytes) -> Anatomy:
             (frames,) = struct.unpack_from(">I", data, at + 8)
             if frames > MAX_FRAMES:
                 raise PictureRefused(Finding.TOO_MANY_FRAMES)
+        there, most = min(length, len(data) - at), MAX_BESIDE_BYTES
         if name == b"IDAT":
+            if at < body[0]:  # only the first may be large: some encoders write one alone
+                most = max(most, MAX_HELD_BYTES - 4 * width * height)
             body = (min(body[0], at), at + 12 + length)
         else:
             others += 1
-        there, is_of_pixels = min(length, len(data) - at), name in {b"IDAT", b"fdAT"}
-        beside += 0 if is_of_pixels else there
-        if beside > MAX_BESIDE_BYTES or (is_of_pixels and there > most):  # what pixels leave over is read at once too
+        beside += 0 if name in {b"IDAT", b"fdAT"} else there
+        if max(there, beside) > most:
             raise PictureRefused(Finding.PICTURE_BOMB)
         at += 12 + length
         if name == b"IEND":
@@ -178,13 +177,6 @@ def _read_png(data: Bytes) -> Anatomy:
         if others > MAX_SEGMENTS:
             break
     raise PictureRefused(Finding.TOO_MANY_FRAMES if frames > 1 else Finding.PICTURE_BOMB)
-
-
-def _count_raw(data: Bytes, width: int, height: int) -> int:
-    """Return how many bytes a PNG's pixels may be: without any compression, and an eighth for what packing adds."""
-    depth, colours = data[24], data[25]
-    row = (width * depth * CHANNELS_OF_PNG.get(colours, 4) + 7) // 8 + 1
-    return row * height * 9 // 8 + SMALL_PNG_BYTES
 
 
 def _read_jpeg(data: Bytes) -> Anatomy:

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from atelier_contract.reasons import Finding
 from atelier_materials.dataset import pictures
 from atelier_materials.dataset.pictures import PictureFacts, PictureRefused, look_at_picture
-from hostile_files import ZIP, build_film_png, build_film_webp, build_png, build_scans_jpeg
+from hostile_files import ZIP, build_chunk, build_film_png, build_film_webp, build_png, build_scans_jpeg
 from picture_files import EPS, SRGB_PROFILE, WIDE_PROFILE, build_bomb, build_webp_bomb, draw_gif, draw_jpeg, draw_png
 
 PHOTO = Image.effect_noise((30, 24), 90).resize((300, 240), Image.Resampling.BICUBIC).convert("RGB")
@@ -170,6 +171,22 @@ def test_first_frame_of_an_animation_counts(look: Look) -> None:
     """A short animation is a picture, and said to be one."""
     assert look(build_film_png(3)).is_animated
     assert look(build_film_webp(3)).is_animated
+
+
+def test_fill_between_segments_is_passed_over(look: Look) -> None:
+    """A JPEG may round up where a segment begins: some fill, and a stray byte, are no fault."""
+    data = draw_jpeg()
+    facts = look(data[:2] + b"\xff" * 4000 + data[2:20] + b"\0" + data[20:])
+    assert (facts.width_px, facts.height_px) == (80, 64)
+
+
+def test_png_without_compression_in_one_piece(look: Look) -> None:
+    """A PNG may keep all its pixels in one chunk, as they are: it is as large as its picture, and taken."""
+    rows = b"".join(b"\0" + row.tobytes() for row in np.asarray(PHOTO))
+    header = build_chunk(b"IHDR", struct.pack(">IIBBBBB", *PHOTO.size, 8, 2, 0, 0, 0))
+    pixels = build_chunk(b"IDAT", zlib.compress(rows, 0))
+    facts = look(b"\x89PNG\r\n\x1a\n" + header + pixels + build_chunk(b"IEND", b""))
+    assert (facts.width_px, facts.height_px) == (300, 240)
 
 
 def test_telephone_picture_with_a_film_behind_it(look: Look) -> None:
