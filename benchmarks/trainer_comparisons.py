@@ -45,7 +45,7 @@ class Comparison:
 
 LORA = Comparison("lora", "ConceptModel", QUARTER, 128, 4, 1e-3, "lora example", 3)
 EMBEDDING = Comparison("embedding", "Embedding", QUARTER, 128, 4, 5e-3, "inversion example", 3)
-STEP = Comparison("step", "ConceptModel", QUARTER, 256, 4, 1e-3, "peft loop", 2)
+STEP = Comparison("step", "ConceptModel", QUARTER, 256, 4, 1e-3, "peft loop", 2, loss_pairs=1, fewest_loss_pairs=1)
 HOST = Comparison(
     "host", "ConceptModel", NARROW, 64, 1, 1e-3, "peft loop", 15, loss_pairs=15, fewest_loss_pairs=7, compiles=True
 )

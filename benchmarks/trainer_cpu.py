@@ -46,7 +46,7 @@ COMPILED = "ours compiled"
 PEER = "peer"
 WORKERS = 2
 """Pieces of work without a clock that are done at once."""
-LOSSES_UNTIL_SECONDS = 11 * 60.0
+LOSSES_UNTIL_SECONDS = 13 * 60.0
 """After the beginning no further seed is begun, so that all is over after 20 minutes on slower processors too."""
 LEAST = {"lora_ratio": 2.0, "embedding_ratio": 1.5, "step_ratio": 0.95}
 MOST = {
