@@ -29,7 +29,7 @@ from resuming import KILLED_PHASES, STEPS, Ended, Stage, build_stage, open_nurse
 
 COUNTS = {Architecture.STABLE_DIFFUSION_1: 20, Architecture.STABLE_DIFFUSION_XL: 3, Architecture.FLUX_1: 3}
 """Kills in each phase."""
-MOST_MISSES = 4
+MOST_MISSES = 8
 """Trials for each wanted one before it is given up to hit a phase that is over too soon."""
 
 

@@ -175,13 +175,29 @@ def test_push_that_ends_later_counts_later(
     send = slow.send_contents
 
     def send_while_another_ends(*arguments):
-        push_files(fast, "pictures", theirs, datetime(2026, 11, 23, 11, tzinfo=UTC), replaces=False)
+        push_files(fast, "pictures", theirs, datetime(2026, 11, 23, 11, tzinfo=UTC), lambda: False)
         return send(*arguments)
 
     monkeypatch.setattr(slow, "send_contents", send_while_another_ends)
-    push_files(slow, "pictures", ours, datetime(2026, 11, 23, 10, tzinfo=UTC), replaces=False)
+    push_files(slow, "pictures", ours, datetime(2026, 11, 23, 10, tzinfo=UTC), lambda: False)
     (file,) = UploadedDataset(opened.store, opened.layout, "pictures").files()
     assert opened.store.read(file.key) == b"ours"
+
+
+def test_whether_a_push_replaces_is_asked_last(rclone: RunningServer, tmp_path: Path) -> None:
+    """Whether a Dataset is there already is asked once all contents are sent: somebody may have made it meanwhile."""
+    opened = open_bucket(rclone.make_bucket())
+    upload = Upload(opened, CountingMeter(), tmp_path / "notes")
+    dataset = UploadedDataset(opened.store, opened.layout, "pictures")
+    sent = []
+    files = list_folder(write_files(tmp_path / "pictures", FILES))
+
+    def ask() -> bool:
+        sent.append(dataset.list_blobs())
+        return True
+
+    push_files(upload, "pictures", files, datetime(2026, 11, 23, tzinfo=UTC), ask)
+    assert [len(blobs) for blobs in sent] == [len(FILES)]
 
 
 def test_dry_run(desk: PushDesk, tmp_path: Path) -> None:

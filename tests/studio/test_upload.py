@@ -190,6 +190,13 @@ def test_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
         list_folder(tmp_path / "pictures")
 
 
+def test_folder_of_the_system_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a system keeps for itself at the root of a disk is nobody's pictures, and is passed over."""
+    write_files(tmp_path / "disk", {"a.png": b"a", "lost+found/b.png": b"b"})
+    lock_folder(monkeypatch, tmp_path / "disk" / "lost+found")
+    assert [file.path for file in list_folder(tmp_path / "disk")] == ["a.png"]
+
+
 def test_large_file_that_changes(any_bucket: BucketDescription, tmp_path: Path, small_parts: None) -> None:
     """A part that is no longer what was hashed is not sent; the key stays empty."""
     file = random_file(tmp_path, 12 << 20)

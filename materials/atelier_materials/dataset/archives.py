@@ -35,6 +35,8 @@ USTAR_AT, USTAR_MAGIC = 257, b"ustar"
 """POSIX.1, pax: the header of a tar's first entry."""
 SHOWN_LENGTH = 200
 """Of a path that is left out: enough to know it by."""
+FOLDERS_AN_ENTRY = 2
+"""As many folders as files and again as many are taken: each costs memory, and none is counted by the archive."""
 DIGEST_BYTES = 16
 """Of a path: nobody finds two that share one."""
 BROKEN = (
@@ -145,8 +147,8 @@ class _Gate:
             if folder in self._files:
                 return False
             self._folders.add(folder)
-        if len(self._files) + len(self._folders) > self.limits.entries:
-            what = f"has more than {self.limits.entries:,} files and folders"
+        if len(self._folders) > FOLDERS_AN_ENTRY * self.limits.entries:
+            what = f"has more than {FOLDERS_AN_ENTRY * self.limits.entries:,} folders"
             raise refuse(self.path, Finding.ARCHIVE_TOO_MANY_FILES, what)
         return True
 

@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
 
-MAX_CONFIG_BYTES = 64 << 10
-"""Two hundred subsets with everything that is read of one; a folder for each of a thousand still fits."""
-MOST_DOTS = 100
+MAX_CONFIG_BYTES = 256 << 10
+"""A thousand subsets with everything that is read of one."""
+MOST_DOTS = 300
 """In one line. Parsing a key takes time by the square of its parts; a path or a sentence has a few dots."""
 MAX_TEXT_LENGTH = 4000
 """Of one setting. What is put before or behind each caption is held once for each picture."""
@@ -108,6 +108,15 @@ def read_config(data: bytes) -> KohyaConfig:
 
 def _read_whole(data: bytes) -> str:
     """Return the text, unless parsing it would take long by what can be told of it without."""
+    try:
+        return _judge_cost(data)
+    except ConfigRefused:
+        if b"datasets" in data:
+            raise
+        raise NoConfig from None  # another tool's
+
+
+def _judge_cost(data: bytes) -> str:
     if len(data) > MAX_CONFIG_BYTES:
         raise ConfigRefused(f"it is over {MAX_CONFIG_BYTES >> 10} KiB: split the dataset, each part with its own TOML")
     try:
@@ -115,7 +124,7 @@ def _read_whole(data: bytes) -> str:
     except UnicodeDecodeError as error:
         raise ConfigRefused("it is not UTF-8") from error
     for number, line in enumerate(text.split("\n"), 1):
-        if line.count(".") > MOST_DOTS:
+        if line.count(".") > MOST_DOTS and not line.lstrip().startswith("#"):
             raise ConfigRefused(f"line {number} has over {MOST_DOTS} dots, more than any setting needs: shorten it")
     return text
 

@@ -146,8 +146,14 @@ def _judge_columns(data: bytes, facts: parquet.FileMetaData, columns: tuple[str,
     """Return the paths of the named columns' values, where what their pages unpack to is within bounds."""
     if facts.num_rows > MAX_ROWS:
         raise TableRefused(f"it has over {MAX_ROWS:,} rows")
-    paths = [facts.schema.column(index).path for index in range(facts.num_columns)]
-    wanted = [index for index, path in enumerate(paths) if path.split(".")[0] in columns]
+    leaves = [facts.schema.column(index) for index in range(facts.num_columns)]
+    paths = [leaf.path for leaf in leaves]
+    # What holds no text, as pictures within the table, is not read.
+    wanted = [
+        index
+        for index, leaf in enumerate(leaves)
+        if leaf.path.split(".")[0] in columns and leaf.logical_type.type == "STRING"
+    ]
     for index in wanted:
         chunks = [facts.row_group(group).column(index) for group in range(facts.num_row_groups)]
         if any(DELTAS.intersection(chunk.encodings) for chunk in chunks):
@@ -171,7 +177,7 @@ def _is_text(kind: pa.DataType) -> bool:
     """Return whether a column holds texts or lists of them, read as dictionaries."""
     from pyarrow import types  # noqa: PLC0415 - as above
 
-    if types.is_list(kind) or types.is_large_list(kind):
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
         kind = kind.value_type
     return bool(
         types.is_dictionary(kind) and (types.is_string(kind.value_type) or types.is_large_string(kind.value_type))

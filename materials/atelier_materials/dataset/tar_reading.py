@@ -31,13 +31,15 @@ LONG_NAMES, LONG_LINKS, SHARED = tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGL
 EXTENDED = {LONG_NAMES, LONG_LINKS, SHARED, tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE}
 """Kinds of headers that tell more of the entry after them."""
 MAX_HEADER_BYTES = 16 << 10
-"""Of one of these: a path that is kept has 900 bytes, what Macs say of a file some thousand."""
+"""Of a long name: a path that is kept has 900 bytes."""
+MAX_FIELDS_BYTES = 1 << 20
+"""Of a header of fields: Macs write what they know of a file there, twice, and a preview may be in it."""
 MAX_FIELDS = 64
 """In one of these. `git archive` sets one, GNU tar and Python some five, Macs some ten."""
 MAX_EXTENDED = 8
 """Of these before one entry: its fields, a long name, a long link, and before the first what all share."""
-LENGTH_DIGITS = 6
-"""Of a field's length: more than `MAX_HEADER_BYTES` needs."""
+LENGTH_DIGITS = 7
+"""Of a field's length: as many as `MAX_FIELDS_BYTES` needs."""
 XZ_MEMORY_BYTES = 128 << 20
 """`xz -9` needs 65 MiB to unpack."""
 GZIP_WRAPPED = 16
@@ -102,31 +104,32 @@ def _read_headers(stream: _Forwards, path: Path) -> Iterator[tarfile.TarInfo]:
 
 def _read_extended(stream: _Forwards, info: tarfile.TarInfo, path: Path) -> dict[str, str]:
     """Return what an extended header says of the entry after it, by the names that pax gives it."""
-    if not 0 <= info.size <= MAX_HEADER_BYTES:
+    most = MAX_HEADER_BYTES if info.type in {LONG_NAMES, LONG_LINKS} else MAX_FIELDS_BYTES
+    if not 0 <= info.size <= most:
         raise refuse(path, Finding.ARCHIVE_BOMB, f"wants {info.size:,} bytes of memory for a header")
     body = stream.read(_fill(info.size))[: info.size]
     if info.type == LONG_NAMES:
         return {"path": _decode(body.partition(b"\0")[0])}
     if info.type == LONG_LINKS:  # links are refused, whatever they point to
         return {}
-    fields = _parse_fields(body)
-    if len(fields) > MAX_FIELDS:
-        raise refuse(path, Finding.ARCHIVE_BOMB, f"says {len(fields):,} things in one header")
+    fields = _parse_fields(body, path)
     return {} if info.type == SHARED else fields  # nobody shares a name or a size, and nothing else is read
 
 
-def _parse_fields(body: bytes) -> dict[str, str]:
+def _parse_fields(body: bytes, path: Path) -> dict[str, str]:
     """Return the fields of a pax header: length, blank, name, equals sign, value, end of line (POSIX.1, pax)."""
     fields: dict[str, str] = {}
     at = 0
     while at < len(body):
-        blank = body.find(b" ", at, at + LENGTH_DIGITS)
+        blank = body.find(b" ", at, at + LENGTH_DIGITS + 1)
         digits = body[at : max(at, blank)]
         end = at + int(digits) if digits.isdigit() else 0
         name, equals, value = body[blank + 1 : end - 1].partition(b"=")
         if not (equals and end <= len(body) and body[end - 1 : end] == b"\n"):
             raise tarfile.ReadError
         fields[_decode(name)] = _decode(value)
+        if len(fields) > MAX_FIELDS:
+            raise refuse(path, Finding.ARCHIVE_BOMB, f"says more than {MAX_FIELDS} things in one header")
         at = end
     return fields
 

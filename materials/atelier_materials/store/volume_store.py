@@ -27,6 +27,13 @@ from atelier_materials.store.protocol import CHUNK_BYTES, Content, StoredObject,
 
 UNFINISHED = ".atelier-unfinished-"
 """Begins the names of files that are being written: no listing shows them."""
+SYSTEM_FOLDERS = frozenset({"lost+found", "$recycle.bin", "system volume information"})
+"""At the root of disks: `fsck` of Linux, and Windows."""
+
+
+def is_of_the_system(folder: str) -> bool:
+    """Return whether a folder's name says that a system keeps it for itself: whoever may not read it misses nothing."""
+    return folder.startswith(".") or folder.lower() in SYSTEM_FOLDERS
 
 
 class VolumeStore:
@@ -60,7 +67,8 @@ class VolumeStore:
 
     def _judge_folder(self, error: OSError) -> None:
         # In a pod it may be a disk's lost+found, which is root's alone; a person's pictures are not passed over.
-        if self._follows_links and not isinstance(error, FileNotFoundError):
+        is_missed = not isinstance(error, FileNotFoundError) and not is_of_the_system(Path(error.filename).name)
+        if self._follows_links and is_missed:
             raise error
 
     def head(self, key: str) -> StoredObject | None:

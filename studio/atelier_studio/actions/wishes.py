@@ -246,7 +246,7 @@ def _put_method(spec: Object, wishes: Wishes) -> None:
     }
     chosen, other = ("embedding", "conceptModel") if kind == "Embedding" else ("conceptModel", "embedding")
     own, others = (embedding, concept) if chosen == "embedding" else (concept, embedding)
-    foreign = [key for key, value in others.items() if value is not None]
+    foreign = [key for key, value in others.items() if value not in (None, "")]
     if foreign:
         raise BadRequest(f"{' and '.join(foreign)} belongs to {other}, and this job trains {chosen}: leave it out")
     spec.pop(other, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -83,9 +84,14 @@ def push(
         cluster = Cluster(namespace, context)
         before = _find(cluster, called)
         opened = open_store(cluster, datasets.read_storage(before) if before else None, endpoint=store_endpoint)
-        is_new = _send(opened, called, root, before, layout, replace=replace, dry_run=dry_run)
+
+        def replaces() -> bool:
+            return replace or _find(cluster, called) is None
+
+        is_new = _send(opened, called, root, before, layout, replaces=replaces, dry_run=dry_run)
     if dry_run:
         return
+    before = before or _find(cluster, called)  # somebody else's, who pushed to the same name meanwhile
     told = datasets.build_spec(description, layout)
     body = _announce(cluster, before, called, told, is_new=is_new)
     if wait if wait is not None else is_terminal():
@@ -141,7 +147,7 @@ def _send(
     before: Object | None,
     layout: DatasetLayout | None,
     *,
-    replace: bool,
+    replaces: Callable[[], bool],
     dry_run: bool,
 ) -> bool:
     """Send what of a folder belongs to a dataset; return whether it holds anything that no look was asked for."""
@@ -168,7 +174,7 @@ def _send(
             missing = list_missing(opened, name, files, upload)
         else:
             # Pushes outlive their Dataset. Without one, none of them is asked for: a killed first push is part of this.
-            push = push_files(upload, name, files, datetime.now(UTC), replaces=replace or before is None)
+            push = push_files(upload, name, files, datetime.now(UTC), replaces)
     if dry_run:
         left = sum(file.bytes for file in missing)
         say(f"would send {len(missing)} of {len(files)} files, {format_size(left)}; nothing was sent")

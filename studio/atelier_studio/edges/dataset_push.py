@@ -6,7 +6,7 @@ and the next push finds them there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 
@@ -20,7 +20,7 @@ from atelier_studio.edges.upload import LocalFile, Upload
 
 
 def push_files(
-    upload: Upload, name: str, files: Sequence[LocalFile], now: datetime, *, replaces: bool
+    upload: Upload, name: str, files: Sequence[LocalFile], now: datetime, replaces: Callable[[], bool]
 ) -> PushManifest | None:
     """Push files into a dataset.
 
@@ -29,7 +29,7 @@ def push_files(
         name: of the Dataset.
         files: all that belongs to it, of this folder.
         now: by this machine's clock. A push counts after all that ended before it, whatever their clocks said.
-        replaces: whether what is not among the files goes out of the dataset.
+        replaces: whether what is not among the files goes out of the dataset; asked when all contents are sent.
 
     Returns:
         The push, or None where the dataset held exactly this already.
@@ -43,7 +43,7 @@ def push_files(
     sent = upload.send_contents(files, partial(layout.blob, name), dataset.list_blobs())
     pushed = [PushedFile(path=file.path, bytes=content.bytes, sha256=content.sha256) for file, content in sent]
     # Only now: somebody else's push may have ended while ours was under way.
-    push = build_push(pushed, dataset.list_pushes(), now, replaces=replaces)
+    push = build_push(pushed, dataset.list_pushes(), now, replaces=replaces())
     if push is not None:
         write_document(store, layout.push(name, hash_bytes(push.to_bytes()).sha256), push)
     return push

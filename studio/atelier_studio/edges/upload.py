@@ -21,6 +21,7 @@ from typing import BinaryIO, Protocol, TypeVar
 
 from atelier_materials.store.protocol import Content, hash_bytes
 from atelier_materials.store.s3_sending import MOST_PARTS, BrokenOff, S3Sender
+from atelier_materials.store.volume_store import is_of_the_system
 from atelier_studio.edges.store import StudioStore
 from atelier_studio.errors import StudioError
 
@@ -331,6 +332,8 @@ def _read_part(file: LocalFile, start: int, length: int) -> bytes:
 
 
 def _refuse(error: OSError) -> None:
+    if is_of_the_system(Path(error.filename).name):
+        return
     raise _unreadable(error.filename, error) from error
 
 

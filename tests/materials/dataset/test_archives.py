@@ -155,7 +155,7 @@ def tell(name: str, value: str) -> bytes:
     return f"{len(rest) + 2}{rest}".encode()
 
 
-DEEP = {"/".join(["a"] * number + ["b.png"]): b"" for number in (24, 50)}
+DEEP = {"/".join(["a"] * number + ["b.png"]): b"" for number in (24, 101)}
 HOSTILE: dict[str, tuple[str, bytes, Finding]] = {
     "zip slip": ("a.zip", build_zip({"../evil.png": b"x"}), Finding.ARCHIVE_UNSAFE_PATH),
     "zip slip within": ("a.zip", build_zip({"a/../../evil.png": b"x"}), Finding.ARCHIVE_UNSAFE_PATH),
@@ -200,6 +200,13 @@ HOSTILE: dict[str, tuple[str, bytes, Finding]] = {
     "empty file": ("a.zip", b"", Finding.ARCHIVE_UNREADABLE),
     "rar": ("a.rar", b"Rar!\x1a\x07\x01\0" + bytes(600), Finding.ARCHIVE_UNREADABLE),
 }
+
+
+def test_what_macs_say_of_a_file_is_taken(folder: Path) -> None:
+    """Long fields before an entry, as previews and addresses are on Macs, do not keep its file from being read."""
+    rest = b" LIBARCHIVE.xattr.com.apple.ResourceFork=" + b"x" * 200_000 + b"\n"
+    unpack(write(folder, "a.tar", tell_more(b"x", b"%d" % (len(rest) + 6) + rest)), folder, SMALL)
+    assert (folder / "a.png").read_bytes() == b"x"
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -67,6 +67,19 @@ def test_parquet_table_of_several_captions(tmp_path: Path) -> None:
     assert (captions(listing), found) == ({"a.png": ("one", "two"), "b.png": ()}, {})
 
 
+@pytest.mark.parametrize("kind", ["list", "fixed list", "beside pictures"])
+def test_parquet_of_other_shapes(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lists of one length are read, and pictures that lie in the table are no texts whose size would count."""
+    pyarrow = pytest.importorskip("pyarrow")
+    monkeypatch.setattr("atelier_materials.dataset.table_rows.MAX_TABLE_BYTES", 1000)
+    one, picture = pyarrow.array([["one"]]), pyarrow.array([{"bytes": b"x" * 2000}])
+    one = one.cast(pyarrow.list_(pyarrow.string(), 1)) if kind == "fixed list" else one
+    columns = {"file_name": ["a.png"], "text": one}
+    data = write_parquet(columns | ({"image": picture} if kind == "beside pictures" else {}))
+    listing, found = read(tmp_path, {"a.png": "", "metadata.parquet": data})
+    assert (captions(listing), found) == ({"a.png": ("one",)}, {})
+
+
 def test_parquet_without_its_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the extra is not installed, the table is named with what to install."""
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)

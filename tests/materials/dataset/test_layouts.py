@@ -220,9 +220,10 @@ def test_broken_configuration_is_named(tmp_path: Path, text: str) -> None:
     assert (listing.layout, list(found)) == (DatasetLayout.KOHYA, [Finding.LAYOUT_CONFIG_UNUSABLE])
 
 
-def test_toml_of_something_else_is_passed_over(tmp_path: Path) -> None:
-    """The settings of a training beside the pictures are no dataset's configuration."""
-    listing, found = read(tmp_path, {"train.toml": "[training]\nsteps = 3", "a.png": ""})
+@pytest.mark.parametrize("text", ["[training]\nsteps = 3", f'prompt = "{"." * 400}"', "# x\n" * 70_000])
+def test_toml_of_something_else_is_passed_over(tmp_path: Path, text: str) -> None:
+    """The settings of a training beside the pictures, of any size, are no dataset's configuration."""
+    listing, found = read(tmp_path, {"train.toml": text, "a.png": ""})
     assert (listing.layout, found) == (DatasetLayout.PLAIN, {})
 
 
@@ -272,9 +273,9 @@ def test_extension_that_the_configuration_says_decides(tmp_path: Path, said: str
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("a." * 101 + "a = 1\n" + subset('image_dir = "p"'), "line 1 has over 100 dots"),
-        (f'# \u2028\n[{"a." * 60}"\u2028".{"a." * 60}a]\n', "line 2 has over 100 dots"),
-        (subset('image_dir = "p"') + f"# {'é' * 32_768}\n", "it is over 64 KiB"),
+        ("a." * 301 + "a = 1\n" + subset('image_dir = "p"'), "line 1 has over 300 dots"),
+        (f'# \u2028\n[datasets.{"a." * 160}"\u2028".{"a." * 160}a]\n', "line 2 has over 300 dots"),
+        (subset('image_dir = "p"') + f"# {'é' * 131_072}\n", "it is over 256 KiB"),
         (subset(f'image_dir = "p"\nclass_tokens = "{"x" * 4_001}"'), "class_tokens is over 4,000 characters"),
     ],
     ids=["key", "table", "file", "words"],
@@ -283,6 +284,13 @@ def test_configuration_that_costs_too_much_is_named(tmp_path: Path, text: str, c
     """What would take long to parse, or much memory for each picture, is refused with what it is."""
     _, found = read(tmp_path, {"set.toml": text, "p/a.png": ""})
     assert [complaint in line for line in found[Finding.LAYOUT_CONFIG_UNUSABLE]] == [True]
+
+
+def test_comment_of_dots_costs_nothing(tmp_path: Path) -> None:
+    """A line of dots between the parts of a TOML is no key, and the rest counts."""
+    text = f"# {'.' * 400}\n" + subset('image_dir = "p"\nnum_repeats = 2')
+    listing, found = read(tmp_path, {"set.toml": text, "p/a.png": ""})
+    assert ([picture.repeats for picture in listing.pictures], found) == ([2], {})
 
 
 def test_folder_named_twice_counts_once(tmp_path: Path) -> None:

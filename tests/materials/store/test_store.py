@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from atelier_materials.errors import ObjectConflict, ObjectMissing
+from atelier_materials.errors import DatasetUnusable, ObjectConflict, ObjectMissing
 from atelier_materials.store import s3_store
 from atelier_materials.store.patience import Patience
 from atelier_materials.store.protocol import Store, hash_bytes
@@ -237,6 +238,18 @@ def test_volume_passes_over_what_is_not_the_pods(tmp_path: Path, monkeypatch: py
     volume = write_files(tmp_path / "volume", {"a.png": b"a", "lost+found/b.png": b"b"})
     lock_folder(monkeypatch, volume / "lost+found")
     assert [entry.key for entry in VolumeStore(volume).list("")] == ["a.png"]
+
+
+@pytest.mark.parametrize(("name", "is_told"), [(".Trashes", False), ("$RECYCLE.BIN", False), ("sub", True)])
+def test_own_disk_passes_over_what_is_the_systems(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, is_told: bool
+) -> None:
+    """Of a person's own disk, folders that a system keeps for itself are passed over, and others are told of."""
+    disk = write_files(tmp_path / "disk", {"a.png": b"a", f"{name}/b.png": b"b"})
+    lock_folder(monkeypatch, disk / name)
+    store = VolumeStore(disk, follows_links=True)
+    with pytest.raises(DatasetUnusable) if is_told else nullcontext():
+        assert [entry.key for entry in store.list("")] == ["a.png"]
 
 
 def test_volume_refuses_links_that_leave(tmp_path: Path) -> None:

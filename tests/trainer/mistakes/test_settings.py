@@ -326,7 +326,12 @@ def test_a_disk_that_is_too_small_for_shuffled_tags_is_said() -> None:
     items = draw_items(2_000, caption="tkxw, red, round, glossy, steel, lid %d")
     size = BaseModelSize(PUBLISHED_PARAMETERS[FLUX])
     told = list_advice(ask(settings, FLUX.value), items, FACTS, estimate_run(FLUX, settings, size, items).cache_bytes)
-    words = "shuffleTags: up to 8 orders", "67 GB of the store", "spec.pod.ephemeralStorage below 126Gi", "9.3 GiB more"
+    words = (
+        "shuffleTags: up to 8 orders",
+        "67 GB of the store",
+        "ephemeralStorage below 126Gi for each of its GPUs",
+        "9.3 GiB more",
+    )
     assert_one_sentence(told[0], *words)
 
 

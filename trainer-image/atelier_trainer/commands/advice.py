@@ -58,7 +58,8 @@ def _describe_cache(asked: TrainingInput, pictures: int, cache_bytes: int) -> st
     return (
         f"the encodings of {pictures} pictures and their captions{orders} take about {cache_bytes / 1e9:.0f} GB of the "
         f"store, once for this dataset, and of the training pod's disk: with spec.pod.ephemeralStorage below "
-        f"{math.ceil(cache_bytes / DISK_SHARE / GIB)}Gi they are made in every step{stays if text_bytes else ''}"
+        f"{math.ceil(cache_bytes / DISK_SHARE / GIB)}Gi for each of its GPUs they are made in every step"
+        f"{stays if text_bytes else ''}"
     )
 
 
