@@ -159,12 +159,9 @@ class Volumes:
 
     async def _follow(self, namespace: str, kind: str, name: str) -> None:
         path = f"/api/v1/namespaces/{namespace}/{kind}"
-        is_first = True
+        # The first list counts as well: something may have changed since the volume was made.
         async for _ in self._client.follow(path, f"metadata.name={name}"):
-            # The first list shows what the volume was just made from.
-            if not is_first:
-                self._changed.set()
-            is_first = False
+            self._changed.set()
 
     async def _rewrite_on_change(self, pod: Object) -> None:
         while True:

@@ -20,6 +20,7 @@ from atelier_materials.store.checkpoints import list_checkpoints, list_states
 from atelier_materials.store.documents import find_document, read_document
 from atelier_materials.store.patience import Patience
 from atelier_playground.s3 import FlakyProxy, S3Server
+from atelier_trainer.edges import recorder
 from atelier_trainer.edges.control import PodControl
 from atelier_trainer.edges.home import Home
 from atelier_trainer.errors import Diverged, OutOfMemory
@@ -79,6 +80,18 @@ def test_finished_run_is_not_trained_again(
     second = volume_tenant.pod().run(Role.TRAIN, asked)
     assert second.report.rows == first.report.rows
     assert (second.exit_code, second.report.train is not None and second.report.train.complete) == (0, True)
+
+
+def test_states_that_a_killed_pod_left_behind_its_outcome_go(
+    volume_tenant: Tenant, asked: TrainingInput, fake_learn: types.ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pod that is killed between the outcome and its states leaves these to the next, which deletes them."""
+    with monkeypatch.context() as killed:
+        killed.setattr(recorder, "delete_states", lambda *_: None)
+        volume_tenant.pod().run(Role.TRAIN, asked)
+    assert list_steps(volume_tenant)[1] != []
+    volume_tenant.pod().run(Role.TRAIN, asked)
+    assert list_steps(volume_tenant) == ([0, 2, 4], [])
 
 
 def test_outcome_without_its_run_is_not_believed(

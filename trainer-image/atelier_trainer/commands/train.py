@@ -17,7 +17,7 @@ from atelier_contract.reasons import Reason
 from atelier_contract.roles import Role
 from atelier_contract.termination import TerminationReport, TrainResult, compact_row
 from atelier_materials.errors import AtelierError
-from atelier_materials.store.checkpoints import first_of_each_step, list_checkpoints
+from atelier_materials.store.checkpoints import first_of_each_step, list_checkpoints, list_states
 from atelier_materials.store.documents import find_document
 from atelier_materials.store.patience import Patience
 from atelier_trainer.commands.attempt import Attempt
@@ -28,6 +28,7 @@ from atelier_trainer.commands.workspace import Fetcher
 from atelier_trainer.edges.control import PodControl
 from atelier_trainer.edges.home import open_home
 from atelier_trainer.edges.progress_server import serve_progress
+from atelier_trainer.edges.recorder import delete_states
 from atelier_trainer.edges.reporter import LiveReporter
 from atelier_trainer.edges.runs import to_row
 from atelier_trainer.records import Clock
@@ -54,6 +55,7 @@ def train(settings: TrainerSettings, asked: TrainingInput, patience: Patience, c
         before = find_document(home.store, run.outcome, OutcomeManifest)
         # Without run.json the outcome is a leftover of a run whose deletion was cut short.
         if before is not None and find_document(home.store, run.manifest, RunManifest) is not None:
+            delete_states(home, run, list_states(home.store, run))  # the attempt that ended it was killed before
             return _add_rows(_end_as_before(settings, before), reporter)
         fetcher = Fetcher(settings, home, asked, patience, control.interrupted)
         try:
