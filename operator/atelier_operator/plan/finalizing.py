@@ -20,7 +20,7 @@ from atelier_contract.reasons import Condition, Reason, State
 from atelier_contract.roles import Role
 from atelier_contract.termination import TerminationReport
 from atelier_contract.training_job_status import TrainingJobStatus
-from atelier_operator.model import DeleteJob, ObservedJob
+from atelier_operator.model import DeleteJob, ObservedJob, ObservedPod
 from atelier_operator.plan import conditions
 from atelier_operator.plan.checkpoints import find_rows, mark_states
 from atelier_operator.plan.children import Child, Token
@@ -105,11 +105,15 @@ def _await_earlier(look: Look, status: TrainingJobStatus, choice: Choice) -> Ver
     left = [job for job in _list_earlier(look, status, choice) if not is_over(job)]
     if not left:
         return None
-    idle = [
-        job for job in left if not any(is_active(pod) and pod.started_at for pod in job.pods if not look.is_lost(pod))
-    ]
+    idle = [job for job in left if not any(_is_at_work(look, pod) for pod in job.pods)]
     message = f"Job {left[0].name} still publishes an earlier selection; this one follows"
     return Verdict(status, State.PUBLISHING, message, actions=tuple(DeleteJob(job.name, job.uid) for job in idle))
+
+
+def _is_at_work(look: Look, pod: ObservedPod) -> bool:
+    """Return whether a pod may still publish, or has done so and its Job is only not closed yet."""
+    is_running = is_active(pod) and pod.started_at is not None and not look.is_lost(pod)
+    return is_running or pod.phase == "Succeeded"
 
 
 def _publish(look: Look, status: TrainingJobStatus, choice: Choice) -> tuple[TrainingJobStatus, Verdict | None]:

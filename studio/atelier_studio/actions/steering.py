@@ -34,11 +34,7 @@ def stop_job(job: str, spec: TrainingJobSpec, state: str) -> Change:
         raise BadRequest(f"{job} has finished already ({state}): look at `kubectl atelier checkpoints {job}`")
     if state == State.FAILED:
         raise BadRequest(f"{job} has failed and does not run: `kubectl atelier explain-failure {job}` says why")
-    if state == State.INVALID:
-        raise BadRequest(
-            f"{job} asks for something that cannot be done, and does not run: `kubectl atelier explain-failure {job}` "
-            "says what"
-        )
+    _refuse_invalid(job, state)
     if spec.stop:
         return Change({"spec": {"stop": True}}, f"{job} was asked to stop already, and is ending")
     if spec.suspend:
@@ -62,11 +58,7 @@ def suspend_job(job: str, spec: TrainingJobSpec, state: str) -> Change:
         raise BadRequest(f"{job} has finished already ({state}): there is nothing to suspend")
     if state == State.FAILED:
         raise BadRequest(f"{job} has failed and holds no GPU: `kubectl atelier explain-failure {job}` says why")
-    if state == State.INVALID:
-        raise BadRequest(
-            f"{job} asks for something that cannot be done, and does not run: `kubectl atelier explain-failure {job}` "
-            "says what"
-        )
+    _refuse_invalid(job, state)
     if spec.suspend:
         return Change({"spec": {"suspend": True}}, f"{job} is suspended already")
     return Change(
@@ -112,3 +104,11 @@ def retry_job(job: str, state: str, asked_at: str) -> Change:
         raise BadRequest(f"{job} has not failed (it is {state}): only a failed job gets another attempt")
     patch = {"metadata": {"annotations": {names.ANNOTATION_RETRY_REQUESTED_AT: asked_at}}}
     return Change(patch, f"{job} gets another attempt, from its last state; `kubectl atelier watch {job}` shows it")
+
+
+def _refuse_invalid(job: str, state: str) -> None:
+    if state == State.INVALID:
+        raise BadRequest(
+            f"{job} asks for something that cannot be done, and does not run: `kubectl atelier explain-failure {job}` "
+            "says what"
+        )

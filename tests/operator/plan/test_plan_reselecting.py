@@ -39,6 +39,11 @@ def test_what_it_published_is_kept_and_listed() -> None:
     assert stage.status.collection.checkpoints == 7
 
 
+def test_a_job_that_is_done_is_not_taken_back_before_it_closes() -> None:
+    """A pod that has published is not deleted with its Job while that is not closed: its report would be lost."""
+    assert reselect(an_ended_pod(report=a_publish_report(20, 50))).plan.actions == ()
+
+
 def test_a_job_that_has_not_begun_is_taken_back() -> None:
     """A Job without a started pod has published nothing: it is deleted, and what it was to do is not done."""
     stage = reselect(a_pending_pod())
